@@ -1,6 +1,9 @@
-"""Files with people's data that drip was told to write where somebody wanted them: rejected rows, call lists, preview pages.
+"""Files with people's data that drip was told to write where somebody wanted them.
 
-Their names are noted in `.drip/papers`, so that an erased person can be taken out of them.
+Rejected rows, call lists, preview pages.
+
+Their names are noted in `.drip/papers`, so that an erased person can be taken out of
+them.
 """
 
 from __future__ import annotations
@@ -31,61 +34,73 @@ class Named:
         """Whether a row is about the person, or quotes it."""
         quoted = f"`{self.key}`"
         # An apostrophe keeps spreadsheets from taking a key for a formula.
-        return any(
-            cell.removeprefix("'") == self.key
-            or quoted in cell
-            or self._has_address(cell)
-            for cell in cells
-        )
+        for cell in cells:
+            if cell.removeprefix("'") == self.key or quoted in cell:
+                return True
+            if self._has_address(cell):
+                return True
+        return False
 
     def is_in_page(self, text: str) -> bool:
         """Whether a page of HTML names the person."""
         plain = html.unescape(text)
-        return re.search(
-            rf"(?<!\w){re.escape(self.key)}(?!\w)", plain
-        ) is not None or self._has_address(plain)
+        # A key of one digit stands in every price.
+        word = rf"(?<!\w){re.escape(self.key)}(?!\w)"
+        return re.search(word, plain) is not None or self._has_address(plain)
 
     def _has_address(self, text: str) -> bool:
+        """Whether one of the person's addresses stands in a text."""
         folded = text.casefold()
-        return any(each.casefold() in folded for each in self.addresses)
+        return any(address.casefold() in folded for address in self.addresses)
 
 
 def note(own: Path, paper: Path) -> None:
     """Remembers a file that was written. `own` is the workspace's `.drip`."""
     line = str(paper.resolve())
-    if line not in _noted(own):
-        private.folder(own)
-        number = os.open(
-            own / NAME, os.O_WRONLY | os.O_CREAT | os.O_APPEND, private.FILE
-        )
-        with os.fdopen(number, "wb") as file:
-            file.write(os.fsencode(line) + b"\n")
+    if line in _noted(own):
+        return
+    private.folder(own)
+    # Two commands may write at once: what is appended in one piece stays in one piece.
+    appending = os.O_WRONLY | os.O_CREAT | os.O_APPEND
+    number = os.open(own / NAME, appending, private.FILE)
+    with os.fdopen(number, "wb") as file:
+        file.write(os.fsencode(line) + b"\n")
 
 
 def strike(own: Path, person: Named) -> list[Path]:
-    """Takes a person out of all papers that are still there: the rows of a table, a page as a whole, which is made again by the
-    same command. Returns those that cannot be read or written anew."""
+    """Takes a person out of all papers that are still there.
+
+    A table loses their rows. A page goes as a whole, and is made again by the same
+    command. Returns those that cannot be read or written anew.
+    """
     left = []
     for paper in map(Path, _noted(own)):
         try:
-            if paper.is_file():
-                (_page if paper.suffix == ".html" else _table)(paper, person)
+            if not paper.is_file():
+                continue
+            if paper.suffix == ".html":
+                _page(paper, person)
+            else:
+                _table(paper, person)
         except (OSError, csv.Error):
             left.append(paper)
     return left
 
 
 def _noted(own: Path) -> list[str]:
+    """The files that were written, as full paths."""
     listed = own / NAME
     return os.fsdecode(listed.read_bytes()).splitlines() if listed.is_file() else []
 
 
 def _page(paper: Path, person: Named) -> None:
+    """Removes a page that names the person."""
     if person.is_in_page(paper.read_text("utf-8", "replace")):
         paper.unlink()
 
 
 def _table(paper: Path, person: Named) -> None:
+    """Writes a table anew without the person's rows."""
     content = paper.read_bytes()
     text = content.decode("utf-8-sig", "replace")
     delimiter = max(DELIMITERS, key=text.partition("\n")[0].count)

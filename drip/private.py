@@ -1,4 +1,7 @@
-"""Files that are open to nobody but their owner, from the moment that they are there, whatever the umask."""
+"""Files that are open to nobody but their owner.
+
+From the moment that they are there, whatever the umask.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,19 @@ SCRATCH = "drip-copy-"
 
 
 def folder(path: Path) -> None:
-    """Makes a folder, and those above it that are missing. One that is there stays as it is."""
-    for each in (*reversed(path.parents), path):
-        if not each.exists():
-            each.mkdir(FOLDER, exist_ok=True)
+    """Makes a folder, and those above it that are missing.
+
+    One that is there stays as it is.
+    """
+    for folder in (*reversed(path.parents), path):
+        if not folder.exists():
+            folder.mkdir(FOLDER, exist_ok=True)
 
 
 def opener(path: str, flags: int) -> int:
-    """For `open(…, "w", opener=…)`: a file that is there is closed to others before anything is written into it.
+    """For `open(…, "w", opener=…)`.
+
+    A file that is there is closed to others before anything is written into it.
 
     What is no file (a terminal, a pipe), or another user's, is written to as it is.
     """
@@ -41,7 +49,10 @@ def opener(path: str, flags: int) -> int:
 
 
 def create(path: Path) -> int:
-    """The descriptor of a fresh file in place of what was there; where that was a link, the link goes."""
+    """The descriptor of a fresh file in place of what was there.
+
+    Where that was a link, the link goes.
+    """
     path.unlink(missing_ok=True)
     return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, FILE)
 
@@ -53,7 +64,9 @@ def write(path: Path, content: bytes) -> None:
 
 
 def exposed(paths: Iterable[Path]) -> Iterator[Path]:
-    """Those of these files and folders that are there and that others may read, write or enter.
+    """Those of these files and folders that others may read, write or enter.
+
+    What is not there is left out.
 
     None where a platform has no such permissions.
     """
@@ -65,14 +78,20 @@ def exposed(paths: Iterable[Path]) -> Iterator[Path]:
 
 
 def protect(path: Path) -> bool:
-    """Closes a file or folder to others; whether it is closed now (some disks keep no permissions)."""
+    """Closes a file or folder to others.
+
+    Whether it is closed now (some disks keep no permissions).
+    """
     path.chmod(FOLDER if path.is_dir() else FILE)
     return not path.stat().st_mode & OTHERS
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[Path]:
-    """A temporary folder for copies of people's data, gone afterwards; if the process is killed, with the next `sweep`."""
+    """A temporary folder for copies of people's data, gone afterwards.
+
+    If the process is killed, it goes with the next `sweep`.
+    """
     with tempfile.TemporaryDirectory(prefix=SCRATCH) as name:
         number = os.open(name, os.O_RDONLY)
         try:

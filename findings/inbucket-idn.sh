@@ -25,8 +25,8 @@ go install github.com/inbucket/inbucket/v3/cmd/inbucket@v3.2.0
 cd "$folder"
 read -r smtp pop web < <(python3 -c '
 import socket
-kept = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
-print(*(each.getsockname()[1] for each in kept))')
+servers = [socket.create_server(("127.0.0.1", 0)) for _ in range(3)]
+print(*(server.getsockname()[1] for server in servers))')
 export INBUCKET_SMTP_ADDR=127.0.0.1:$smtp INBUCKET_POP3_ADDR=127.0.0.1:$pop INBUCKET_WEB_ADDR=127.0.0.1:$web
 ./inbucket >log 2>&1 &
 server=$!

@@ -25,7 +25,7 @@ folder=$(mktemp -d)
 running=()
 finish() {
     # unshare does not listen to SIGTERM; what it has started ends with it.
-    for each in "${running[@]}"; do kill -KILL "$each" && wait "$each" || true; done 2>/dev/null
+    for process in "${running[@]}"; do kill -KILL "$process" && wait "$process" || true; done 2>/dev/null
     rm -rf "$folder"
 }
 trap finish EXIT
@@ -35,7 +35,7 @@ chmod 755 .
 mkdir debs box over
 (cd debs && apt-get -qq -o APT::Sandbox::User=root download \
     opensmtpd=6.8.0p2-4+b4 libevent-2.1-7=2.1.12-stable-8 libdb5.3=5.3.28+dfsg2-1)
-for each in debs/*.deb; do dpkg-deb -x "$each" over; done
+for package in debs/*.deb; do dpkg-deb -x "$package" over; done
 # Its unit for systemd: a folder here would hide the link.
 rm -r over/lib
 
@@ -81,7 +81,7 @@ listen on 127.0.0.1 port $port hostname mail.shop.example
 action "onward" relay host "smtp://127.0.0.1:$(cat others-port)" helo mail.shop.example
 match from any for any action "onward"
 CONF
-for each in passwd group; do grep -v '^opensmtp' "/etc/$each" >"over/etc/$each"; done
+for list in passwd group; do grep -v '^opensmtp' "/etc/$list" >"over/etc/$list"; done
 printf '%s:5001:5001::/:/bin/false\n%s:5002:5002::/:/bin/false\n' opensmtpd:x opensmtpq:x >>over/etc/passwd
 printf '%s:5001:\n%s:5002:\n' opensmtpd:x opensmtpq:x >>over/etc/group
 unshare --mount --pid --fork --kill-child --mount-proc sh -ec '

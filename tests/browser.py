@@ -27,7 +27,7 @@ def browser() -> Iterator[Any]:
     """A browser without a window."""
     program = next((found for found in map(shutil.which, PROGRAMS) if found), None)
     if program is None:
-        missing("Chromium (apt install chromium)")
+        missing("no Chromium")
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:

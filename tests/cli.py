@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from drip.cli import main as drip_main
+from drip.cli.lazy import COMMANDS
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,19 @@ def command(root: Path, *arguments: str) -> list[str]:
 
 # Forks for each command from a process that has imported drip already: a process of its own takes seconds for that.
 _FORKED = multiprocessing.get_context("forkserver")
-_FORKED.set_forkserver_preload(["drip.cli", "drip.web.dashboard", "tests.cli"])
+_MODULES = sorted({place.partition(":")[0] for place, _ in COMMANDS.values()})
+_FORKED.set_forkserver_preload(
+    [
+        *(f"drip.cli.{module}" for module in _MODULES),
+        "drip.engine.campaign_set",
+        "drip.engine.clearing",
+        "drip.inbound.providers",
+        "drip.lint.logic",
+        "drip.storage.people.field_stats",
+        "drip.web.dashboard",
+        "tests.cli",
+    ]
+)
 
 
 def drip(root: Path, *arguments: str, **more: str) -> Done:

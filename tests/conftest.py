@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -11,10 +12,13 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from drip.process import own_zones
+from drip.storage.base import sqlite
+from drip.storage.base.opening import open_database
+from drip.storage.base.places import server
 from tests.browser import browser
 from tests.imap_server import ImapServer, imap_server, program
-from tests.servers import Postgres, binaries, missing, postgres
-from tests.world import World
+from tests.servers import Postgres, binaries, missing, postgres, skipped_because
+from tests.world import MADE, World
 
 # In CI the same examples each time, so that a failure is the change's; at home new ones with every run.
 settings.register_profile(
@@ -26,6 +30,8 @@ settings.register_profile(
 )
 settings.load_profile("drip")
 own_zones()
+# Nobody cuts the power while tests run; those that kill drip run it as it is, in processes of its own.
+sqlite.SYNCHRONOUS = "OFF"
 # A job in the background ignores Ctrl-C, and so would every program that the tests start and stop by it.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -39,7 +45,7 @@ ON_BOTH = (
     "test_audiences",
     "test_clicks",
     "test_conditions",
-    "test_courier",
+    "test_converters",
     "test_erasure",
     "test_feedback",
     "test_importer",
@@ -52,7 +58,8 @@ ON_BOTH = (
     "test_readers",
     "test_relays",
     "test_sign_ups",
-    "test_wholesale",
+    "test_webhook_sender",
+    "test_sampled_dispatcher",
 )
 
 
@@ -76,20 +83,42 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("kind_of_database", asked or usual, scope="session")
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Above the closing line: what was not tested here, and why not."""
+    reasons = []
+    for report in terminalreporter.getreports("skipped"):
+        _path, _line, reason = report.longrepr
+        reasons.append(reason.removeprefix("Skipped: "))
+    if reasons:
+        terminalreporter.write_line(skipped_because(reasons))
+
+
 @pytest.fixture(scope="session")
 def postgresql() -> Iterator[Postgres]:
     """A PostgreSQL server of this run's own."""
     if binaries() is None:
-        missing("PostgreSQL's programs (initdb, postgres)")
+        missing("no PostgreSQL")
     with postgres() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def filled(
+    postgresql: Postgres, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[[], str]:
+    """Gives addresses of databases with drip's tables: copies of one, which is made once."""
+    template = postgresql.fresh()
+    place = server(template, tmp_path_factory.mktemp("template"))
+    open_database(place, MADE).close()
+    numbers = itertools.count(1)
+    return lambda: postgresql.copy(template, f"world{os.getpid()}_{next(numbers)}")
 
 
 @pytest.fixture
 def imap() -> Iterator[ImapServer]:
     """An IMAP server of this test's own."""
     if program() is None:
-        missing("Dovecot (dovecot-imapd), the IMAP server of these tests")
+        missing("no Dovecot")
     with imap_server() as server:
         yield server
 
@@ -103,7 +132,7 @@ def world(
 
     def make(campaigns: dict[str, str] | None = None, **options: str) -> World:
         if kind_of_database == "postgresql":
-            options["address"] = request.getfixturevalue("postgresql").fresh()
+            options["address"] = request.getfixturevalue("filled")()
         made.append(World(tmp_path / f"world{len(made)}", campaigns or {}, **options))
         return made[-1]
 
@@ -116,7 +145,7 @@ def world(
 def corpora() -> Path:
     """The folder with real data. It lies beside the project where there is one."""
     if not CORPORA.is_dir():
-        missing(f"the corpora ({CORPORA})")
+        missing("no corpora")
     return CORPORA
 
 

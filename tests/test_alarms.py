@@ -114,8 +114,8 @@ def test_one_channel_that_is_down_keeps_no_other_from_sending(world: Worlds) -> 
             raise TransportDown("There is no connection.", "mend it")
 
     made.transports = {"email": Down(), "sms": made.transport}
-    tally = made.tick(NOW)
-    assert tally.trouble == "There is no connection."
+    result = made.tick(NOW)
+    assert result.trouble == "There is no connection."
     assert [each.channel for each in made.transport.messages] == ["sms"]
 
 

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 
 from drip.storage.operating import api_keys
-from drip.storage.people import consents, loyalty, people
-from drip.storage.people.loyalty import Code
+from drip.storage.people import consents, contacts, coupons, events
+from drip.storage.people.coupons import Code
 from drip.web.openapi import DESCRIPTION
 from tests.cli import drip
 from tests.web import Pages, pages
@@ -54,7 +54,7 @@ def post(
 
 def happened(site: Pages, contact: int = 1) -> list[tuple[str, dict[str, str]]]:
     with site.world.database.read() as connection:
-        found = people.events_of(
+        found = events.events_of(
             connection, [contact], ["order.placed", "order.paid"]
         ).get(contact, [])
     return [(each.name, dict(each.fields)) for each in found]
@@ -151,7 +151,7 @@ def test_contacts_are_made_and_changed_by_key(site: Pages) -> None:
         and "`shoe`" in told["notes"][0]
     )
     with site.world.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["cy"])["cy"]
+        contact = contacts.contacts_by_key(connection, ["cy"])["cy"]
         said = consents.of_contacts(connection, [contact.id])[contact.id]
     assert (
         contact.attributes == {"first_name": "Cyd"}
@@ -166,10 +166,10 @@ def give_a_code(site: Pages) -> None:
     post(site, "/api/events", ORDER)
     site.world.tick("2026-11-26 16:01")
     with site.world.database.write() as connection:
-        loyalty.add_codes(connection, "treat", ["TREAT-1"])
-        (next_one,) = loyalty.stock(connection, "treat", 1)
+        coupons.add_codes(connection, "treat", ["TREAT-1"])
+        (next_one,) = coupons.stock(connection, "treat", 1)
         code = Code("treat", next_one.code, 1, 1, "s", NOW, None, None)
-        loyalty.hand_out(connection, [(next_one.number, code)])
+        coupons.hand_out(connection, [(next_one.number, code)])
 
 
 def test_a_code_is_redeemed_once(site: Pages) -> None:
@@ -293,7 +293,7 @@ def test_without_the_scope_consent_a_program_says_yes_for_nobody(site: Pages) ->
     )
     with site.world.database.read() as connection:
         assert not consents.of_contacts(connection, [1]).get(1)
-        assert people.contacts_by_key(connection, ["ana"])["ana"].attributes == {
+        assert contacts.contacts_by_key(connection, ["ana"])["ana"].attributes == {
             "first_name": "Ana"
         }
 
@@ -400,7 +400,7 @@ def test_no_text_is_taken_for_sql(site: Pages, text: str) -> None:
     )
     assert post(site, "/api/contacts", {"key": text, "first_name": text})[0] == 200
     with site.world.database.read() as connection:
-        assert people.contacts_by_key(connection, [text])[text].attributes == {
+        assert contacts.contacts_by_key(connection, [text])[text].attributes == {
             "first_name": text
         }
 

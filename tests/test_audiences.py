@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from drip.core.conditions import Rank
 from drip.core.steps import Split, arm_of, chance_of
-from drip.storage.operating import control
-from drip.storage.people import audience_sql, segments
+from drip.storage.operating import holds
+from drip.storage.people import ranks, segments
 from drip.transports.mime import to_bytes
 from tests.cli import drip
 from tests.world import World, at
@@ -81,13 +81,13 @@ def test_a_brake_holds_the_campaign_and_loses_nobody(world: Worlds) -> None:
     made.tick("2026-12-01 17:00")
     assert len(made.sent()) == 15
     with made.database.read() as connection:
-        held = control.held_scopes(connection)["x"]
+        held = holds.held_scopes(connection)["x"]
     assert held.reason
     assert "more than 20 people would enter in a day" in held.reason
     made.write("campaigns/x.yaml", EVERYBODY + "max_audience: 60\nsteps: [send: a]\n")
     made.reload()
     with made.database.write() as connection:
-        control.let_go(connection, "x")
+        holds.let_go(connection, "x")
     made.tick("2026-12-01 18:00")
     assert len(made.sent()) == 50
 
@@ -259,9 +259,9 @@ def test_every_night_a_rank_by_a_total_is_what_it_would_be_if_looked_at_anew(
             made.events("event,contact,at,total", *rows)
         made.tick(midnight)
         with made.database.read() as connection:
-            anew = audience_sql.ranked(
+            anew = ranks.ranked(
                 rank,
-                audience_sql.standings(
+                ranks.standings(
                     connection, made.workspace.settings, rank.field, midnight
                 ),
             )

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from drip.storage.people import consents, people
+from drip.storage.people import consents, events
 from tests.test_pages import NOW, shop
 from tests.web import Pages, pages
 from tests.world import World
@@ -106,7 +106,7 @@ def test_a_person_changes_preferences(site: Pages, chromium: object) -> None:
 
 def answered(site: Pages) -> list[dict[str, str]]:
     with site.world.database.read() as connection:
-        found = people.events_of(connection, [1], ["survey.answered"]).get(1, [])
+        found = events.events_of(connection, [1], ["survey.answered"]).get(1, [])
     return [dict(each.fields) for each in found]
 
 

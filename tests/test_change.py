@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import drip
+from tests.servers import missing
 from tests.test_cli import NOW, complaint, stocked
 from tests.world import World, at
 
@@ -95,6 +96,8 @@ def test_another_day_and_another_wait_are_told_with_their_lines(
 
 
 def test_diff_against_a_revision_of_git(shop: Path) -> None:
+    if shutil.which("git") is None:
+        missing("git, whose revisions `drip diff` compares with")
     for command in (
         ["init", "-q"],
         ["add", "campaigns", "templates"],

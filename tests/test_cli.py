@@ -338,9 +338,7 @@ def test_a_suppressed_address_gets_nothing_more(shop: Path) -> None:
     )
     assert address == "ana"
     assert (
-        drip(
-            shop, "suppress", "ANAMORALES.0@example.com", "--reason", "hard bounce"
-        ).code
+        drip(shop, "suppress", "ANAMORALES.0@example.com", "--why", "hard bounce").code
         == 0
     )
     rows = drip(shop, "preview", "--contact", "ana", "--json", "--now", NOW).rows
@@ -370,7 +368,6 @@ def test_a_broken_settings_file_does_not_keep_anybody_from_stopping(shop: Path) 
         (("import", "boats", "x.csv"), "cannot be read"),
         (("import", "contacts", "none.csv"), "cannot be read"),
         (("release", "7", "--as", "sent"), "Message 7 is not held"),
-        (("run", "--role", "plan"), "not built yet"),
         (("nonsense",), "No such command"),
     ],
 )

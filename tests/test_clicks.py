@@ -11,7 +11,7 @@ import pytest
 from drip.core.message import Message
 from drip.engine.composing import TRAP
 from drip.rendering.links import tracked_links
-from drip.storage.people import people
+from drip.storage.people import events
 from drip.storage.sending import deliveries
 from tests.web import Pages, pages
 from tests.world import World, at
@@ -85,7 +85,7 @@ def heard(site: Pages, name: str = "message.clicked") -> list[dict[str, str]]:
     with site.world.database.read() as connection:
         return [
             dict(each.fields)
-            for each in people.events_of(connection, [1], [name]).get(1, [])
+            for each in events.events_of(connection, [1], [name]).get(1, [])
         ]
 
 

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 from freezegun import freeze_time
 
-from drip.cli.context import ago, instant_text, read_clock
+from drip.cli.context import read_clock
+from drip.cli.texts import ago, instant_text
 
 
 @freeze_time("2026-11-22 12:00:00.123456")

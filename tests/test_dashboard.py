@@ -23,7 +23,7 @@ from drip.core.token import verify
 from drip.preview.forecast import summed
 from drip.storage.base.database import link_keys
 from drip.storage.campaigns import runs, tasks
-from drip.storage.operating import api_keys, control, operators
+from drip.storage.operating import api_keys, holds, operators
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState
 from drip.web.dashboard import tries
@@ -31,7 +31,7 @@ from drip.web.dashboard.entrance import COOKIE, LASTS
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.dashboard.passwords import fits, hash_of
 from drip.worker.worker import Limits
-from tests.web import Pages, board
+from tests.web import Pages, served_dashboard
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -106,7 +106,7 @@ def made_desk(world: Worlds) -> World:
 @pytest.fixture
 def dashboard(world: Worlds) -> Iterator[Pages]:
     """Its dashboard; nobody is logged in."""
-    with board(made_desk(world), NOW) as served:
+    with served_dashboard(made_desk(world), NOW) as served:
         yield served
 
 
@@ -159,7 +159,7 @@ def test_nobody_presses_a_button_who_has_not_logged_in(dashboard: Pages) -> None
     for path in ("/stop", "/held", "/tasks", "/campaigns/call/hold", "/logout"):
         assert dashboard.post(path, data={"do": "stop"}).status_code == 401
     with dashboard.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_whoever_logs_in_goes_where_they_wanted_to(dashboard: Pages) -> None:
@@ -244,7 +244,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
         ("AS_ONE", 3),
         ("FROM_ONE", 4),
         ("OF_STRANGERS", 5),
-        ("TOLD", 2),
+        ("SAID", 2),
     ):
         monkeypatch.setattr(tries, name, most)
 
@@ -336,7 +336,7 @@ def test_the_log_has_who_logged_in_and_who_could_not_and_from_where(
 def test_nobody_can_log_in_before_somebody_was_let_in_and_the_page_says_how(
     world: Worlds,
 ) -> None:
-    with board(world(CAMPAIGNS, settings=SETTINGS), NOW) as empty:
+    with served_dashboard(world(CAMPAIGNS, settings=SETTINGS), NOW) as empty:
         assert "drip operators add" in empty.get("/login").text
 
 
@@ -412,7 +412,7 @@ def test_a_form_of_another_site_does_nothing(inside: Pages) -> None:
             == 403
         )
     with inside.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_the_token_of_one_session_is_no_good_in_another(inside: Pages) -> None:
@@ -428,11 +428,11 @@ def test_the_token_of_one_session_is_no_good_in_another(inside: Pages) -> None:
 def test_stop_holds_everything_and_is_seen_on_every_page(inside: Pages) -> None:
     assert press(inside, "/stop", do="stop").headers["location"] == "/health"
     with inside.world.database.read() as connection:
-        assert control.EVERYTHING in control.held_scopes(connection)
+        assert holds.EVERYTHING in holds.held_scopes(connection)
     assert "Everything is stopped" in inside.get("/campaigns").text
     press(inside, "/stop", do="go-on")
     with inside.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
@@ -442,7 +442,7 @@ def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
     assert told(inside, "/campaigns/letter")["state"] == "live"
     press(inside, "/campaigns/nothing/hold", do="hold")
     with inside.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None:
@@ -719,7 +719,7 @@ def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(
     made.run("2026-11-20 00:00", "2026-11-26 15:00")
     with made.database.write() as connection:
         operators.add(connection, "ana", kept(), NOW)
-    with board(made, NOW) as dashboard:
+    with served_dashboard(made, NOW) as dashboard:
         log_in(dashboard)
         found = told(dashboard, "/caps")
         days = {each["start"]: each["skipped"] for each in found["days"]}  # type: ignore[attr-defined]
@@ -750,10 +750,10 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(
     dashboard: Pages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    site = AppState(
+    state = AppState(
         dashboard.world.workspace, dashboard.world.database, lambda: NOW, lambda: 0.0
     )
-    forecasts = Forecasts(site)
+    forecasts = Forecasts(state)
     assert forecasts.look() and forecasts.look()
     until = time.monotonic() + 30
     while not list(tmp_path.rglob("rehearsal.db")) and time.monotonic() < until:
@@ -769,10 +769,10 @@ def test_a_forecast_that_is_ended_leaves_no_copy_behind(
 def test_a_forecast_that_takes_too_long_is_ended_and_the_next_one_is_made_once_a_file_has_changed(
     dashboard: Pages,
 ) -> None:
-    site = AppState(
+    state = AppState(
         dashboard.world.workspace, dashboard.world.database, lambda: NOW, lambda: 0.0
     )
-    forecasts = Forecasts(site, Limits(answer_s=0.001))
+    forecasts = Forecasts(state, Limits(answer_s=0.001))
     assert forecasts.look()
     until = time.monotonic() + 30
     while forecasts.trouble is None and time.monotonic() < until:
@@ -894,7 +894,7 @@ def test_nothing_that_people_and_marketers_write_is_run_as_html(world: Worlds) -
         connection.exec_driver_sql(
             "UPDATE messages SET state = 'held', code = 'unknown', sentence = '<script>alert(1)</script>'"
         )
-    with board(made, NOW) as dashboard:
+    with served_dashboard(made, NOW) as dashboard:
         log_in(dashboard)
         key = quote(EVIL, safe="")
         for path in (

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from drip.storage.operating import control
+from drip.storage.operating import holds
 from tests.test_browser import WIDTHS
 from tests.test_dashboard import PAGES, PASSWORD, made_desk
-from tests.web import Pages, board
+from tests.web import Pages, served_dashboard
 from tests.world import World, at
 
 pytestmark = pytest.mark.slow
@@ -20,7 +20,7 @@ NOW = at("2026-11-26 16:00")
 
 @pytest.fixture
 def dashboard(world: Worlds) -> Iterator[Pages]:
-    with board(made_desk(world), NOW) as served:
+    with served_dashboard(made_desk(world), NOW) as served:
         yield served
 
 
@@ -67,11 +67,11 @@ def test_everything_is_stopped_by_one_click_and_goes_on_by_another(
     page.get_by_role("button", name="Stop everything").click()
     assert "Everything is stopped" in page.get_by_role("status").inner_text()
     with dashboard.world.database.read() as connection:
-        assert control.EVERYTHING in control.held_scopes(connection)
+        assert holds.EVERYTHING in holds.held_scopes(connection)
     page.get_by_role("button", name="Let everything go on").click()
     page.get_by_role("button", name="Stop everything").wait_for()
     with dashboard.world.database.read() as connection:
-        assert control.held_scopes(connection) == {}
+        assert holds.held_scopes(connection) == {}
 
 
 def test_the_live_preview_follows_every_edit(dashboard: Pages, chromium: Any) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from sqlalchemy import create_engine, text
+from sqlalchemy import NullPool, create_engine, text
 
 from drip.errors import DripError
 from drip.storage.base.opening import (
@@ -48,10 +48,8 @@ def test_the_migrations_make_the_same_tables_as_the_schema(tmp_path: Path) -> No
     migrated(tmp_path / "m.db")
     create_database(tmp_path / "c.db", NOW).close()
     assert indexes(tmp_path / "m.db") == indexes(tmp_path / "c.db")
-    with (
-        create_engine(f"sqlite:///{tmp_path / 'm.db'}").connect() as connection,
-        warnings.catch_warnings(),
-    ):
+    engine = create_engine(f"sqlite:///{tmp_path / 'm.db'}", poolclass=NullPool)
+    with engine.connect() as connection, warnings.catch_warnings():
         # It sees no index over an expression; those were looked at above.
         warnings.filterwarnings(
             "ignore",

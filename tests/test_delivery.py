@@ -28,8 +28,8 @@ from drip.core.message import (
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller
 from drip.engine.planner import plan
-from drip.storage.operating import control
-from drip.storage.operating.control import held_scopes
+from drip.storage.operating import daemons
+from drip.storage.operating.holds import held_scopes
 from drip.transports.smtp import SmtpTransport
 from tests.mail_server import CLOSE, HANG, MailServer
 from tests.world import LETTER, World, at
@@ -61,7 +61,7 @@ def smtp(server: MailServer, **options: str) -> SmtpTransport:
 
 
 class Book:
-    """A desk that writes everything down, and permits what it is not told to refuse."""
+    """A session that writes everything down, and permits what it is not told to refuse."""
 
     accepts = True
 
@@ -138,7 +138,7 @@ def test_one_message_needs_one_connection() -> None:
         assert server.connections == 1
 
 
-def test_what_the_desk_does_not_permit_never_leaves() -> None:
+def test_what_the_session_does_not_permit_never_leaves() -> None:
     names = [f"p{n}" for n in range(30)]
     with MailServer() as server:
         transport, campaign_set = (
@@ -155,7 +155,7 @@ def test_an_idle_connection_that_the_server_has_closed_costs_nobody_anything() -
     with MailServer() as server:
         transport = smtp(server)
         assert isinstance(transport.send(MESSAGE), Sent)
-        for link in transport.links:
+        for link in transport.connections:
             assert link.socket
             link.socket.shutdown(2)
         assert isinstance(transport.send(MESSAGE), Sent)
@@ -380,15 +380,15 @@ def test_an_end_is_recorded_and_the_others_are_sent(
 ) -> None:
     with MailServer({("victim", stage): does}) as server:
         made = shop(world, server)
-        tally = made.tick("2026-11-26 16:00")
-        assert tally.sent == OTHERS
+        result = made.tick("2026-11-26 16:00")
+        assert result.sent == OTHERS
         ends = {
             each.contact: (each.outcome, each.code)
             for each in made.ledger()
             if each.step
         }
         assert ends.get("victim") == ((outcome, code) if outcome else None)
-        assert tally.again == (0 if outcome else 1)
+        assert result.again == (0 if outcome else 1)
         for transport in made.transports.values():
             transport.close()
 
@@ -420,9 +420,9 @@ def test_a_domain_that_hangs_does_not_hold_up_the_others(
         made.transports = {"email": smtp(server, timeout="8")}
         made.tick("2026-11-26 09:00")
         began = time.monotonic()
-        tally = made.tick("2026-11-26 16:00")
+        result = made.tick("2026-11-26 16:00")
         made.transports["email"].close()
-    assert (tally.sent, tally.failed, tally.held) == (OTHERS, 0, 0)
+    assert (result.sent, result.failed, result.held) == (OTHERS, 0, 0)
     # One connection is left for the others; what waits for a slow domain is left after five seconds.
     assert max(server.times.values()) - began < 7
 
@@ -456,7 +456,7 @@ def test_the_others_go_on_while_one_is_waited_for(world: Worlds) -> None:
             session.turn([(first, Sent("taken"))], [])
 
     with made.database.write() as connection:
-        number = control.start_daemon(connection, 1, passed[0])
+        number = daemons.start_daemon(connection, 1, passed[0])
     campaign_set = made.workspace.campaign_set(made.database, passed[0])
     plan(made.database, campaign_set, made.workspace.templates, Enroller(), passed[0])
     dispatcher = Dispatcher(
@@ -510,9 +510,9 @@ def test_a_refused_sender_holds_the_campaign_and_fails_nobody(world: Worlds) -> 
 def test_nothing_is_tried_in_vain_where_a_login_is_missing(world: Worlds) -> None:
     with MailServer({("*", "MAIL"): "530 5.7.0 Authentication required"}) as server:
         made = shop(world, server)
-        tally = made.tick("2026-11-26 16:00")
+        result = made.tick("2026-11-26 16:00")
         made.transports["email"].close()
-        assert tally.trouble and "Authentication required" in tally.trouble
+        assert result.trouble and "Authentication required" in result.trouble
         assert not made.ledger() or all(
             each.outcome == "entered" for each in made.ledger()
         )
@@ -553,9 +553,9 @@ def test_a_text_without_end_holds_one_message_and_nobody_else(
     made.reload()
     made.tick("2026-11-26 09:00")
     began = time.monotonic()
-    tally = made.tick("2026-11-26 16:00")
+    result = made.tick("2026-11-26 16:00")
     assert time.monotonic() - began < 15
-    assert (tally.sent, tally.held) == (OTHERS, 1)
+    assert (result.sent, result.held) == (OTHERS, 1)
     (held,) = [each for each in made.ledger() if each.outcome == "held"]
     assert (held.contact, held.code) == ("victim", "render-error")
 

@@ -9,10 +9,12 @@ import sys
 from collections.abc import Callable
 from datetime import date
 from pathlib import Path
+from typing import cast
 
 import pytest
 
 from drip.cli import drip as commands
+from drip.cli.lazy import LazyCommand
 from drip.cli.sample import copy_sample
 from drip.cli.test import play
 from drip.language import phrases
@@ -73,8 +75,8 @@ def test_every_command_in_the_pages_exists() -> None:
 
 
 def test_every_command_has_help_with_an_example() -> None:
-    for name, command in commands.commands.items():
-        help_text = command.help or ""
+    for name, lazy in commands.commands.items():
+        help_text = cast(LazyCommand, lazy).command().help or ""
         assert name == "db" or "Example: drip" in help_text, name
 
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from drip.core.clock import jump
-from drip.daemon import Daemon, Doubt, Trust
-from drip.storage.operating import control
+from drip.daemon import ClockOrRestoreSuspected, Daemon, Trust
+from drip.storage.operating import daemons
 from tests.cli import drip
 from tests.world import World, at
 
@@ -98,24 +98,26 @@ def test_a_clock_that_jumps_ahead_stops_a_running_daemon_before_it_sends(
     daemon = started(made, clock)
     daemon._lock.take()
     daemon._start()
-    daemon._beat()
+    daemon._tick()
     clock.now += timedelta(days=3)
-    with pytest.raises(Doubt, match="jumped ahead"):
-        daemon._beat()
-    daemon._end()
+    with pytest.raises(ClockOrRestoreSuspected, match="jumped ahead"):
+        daemon._tick()
+    daemon._end(in_order=False)
     assert left(made) == 0
     # The next one asks again, until the clock is right or somebody says that it is.
-    with pytest.raises(Doubt, match="--after-clock-jump") as doubt:
-        raise _doubt_of(made, clock)
+    with pytest.raises(ClockOrRestoreSuspected, match="--after-clock-jump") as doubt:
+        raise _suspicion_of(made, clock)
     assert "drip preview" in str(doubt.value.help)
     assert started(made, clock, Trust(clock=True)).run_once().sent == 1
 
 
-def _doubt_of(made: World, clock: Clock) -> Doubt:
+def _suspicion_of(made: World, clock: Clock) -> ClockOrRestoreSuspected:
     try:
         started(made, clock).run_once()
-    except Doubt as doubt:
-        return Doubt(f"{doubt.sentence} {doubt.help}", help=doubt.help)
+    except ClockOrRestoreSuspected as doubt:
+        return ClockOrRestoreSuspected(
+            f"{doubt.sentence} {doubt.help}", help=doubt.help
+        )
     raise AssertionError("no doubt")
 
 
@@ -135,7 +137,7 @@ def test_one_that_died_and_comes_back_after_days_asks(made: World) -> None:
     started(made, clock).run_once()
     died(made)
     clock.on(days=2)
-    with pytest.raises(Doubt):
+    with pytest.raises(ClockOrRestoreSuspected):
         started(made, clock).run_once()
 
 
@@ -147,7 +149,7 @@ def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(
     clock.on(days=1)
     assert started(made, clock).run_once().sent == 1
     clock.now -= timedelta(days=365)
-    with pytest.raises(Doubt, match="was set back"):
+    with pytest.raises(ClockOrRestoreSuspected, match="was set back"):
         started(made, clock).run_once()
     assert started(made, clock, Trust(clock=True)).run_once().sent == 0
     clock.on(days=1)
@@ -157,14 +159,14 @@ def test_a_clock_set_back_a_year_neither_repeats_nor_waits_for_a_year(
 
 
 @pytest.mark.file
-def test_one_that_dies_before_its_first_beat_by_a_clock_set_back_a_little_is_no_restore(
+def test_one_that_dies_before_its_first_tick_by_a_clock_set_back_a_little_is_no_restore(
     made: World,
 ) -> None:
     clock = Clock(NOON)
     started(made, clock).run_once()
     died(made)
     with made.database.write() as connection:
-        control.start_daemon(connection, 1, NOON - timedelta(seconds=5))
+        daemons.start_daemon(connection, 1, NOON - timedelta(seconds=5))
     clock.now = NOON - timedelta(seconds=3)
     started(made, clock).run_once()
 
@@ -184,10 +186,10 @@ def test_a_database_put_back_from_yesterday_holds_what_may_have_left(
     assert started(made, clock).run_once().sent == 1
     put_back(made, backup)
     clock.on(hours=1)
-    with pytest.raises(Doubt, match="was put back"):
+    with pytest.raises(ClockOrRestoreSuspected, match="was put back"):
         started(made, clock).run_once()
-    tally = started(made, clock, Trust(database=True)).run_once()
-    assert (tally.sent, left(made)) == (0, 1), "it may have left, and it has"
+    result = started(made, clock, Trust(database=True)).run_once()
+    assert (result.sent, left(made)) == (0, 1), "it may have left, and it has"
     (held,) = [each for each in made.ledger() if each.outcome == "held"]
     assert (held.code, held.occurrence) == ("unknown", "2026-11-26")
     clock.on(days=1)

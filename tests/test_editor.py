@@ -13,6 +13,7 @@ from drip.cli.sample import copy_sample
 from drip.cli.schema import write_schemas
 from drip.workspace import Workspace
 from tests.editor import Editor
+from tests.servers import missing
 from tests.test_cli import SAMPLE_DAY
 
 SERVER = "yaml-language-server@1.19.2"
@@ -34,7 +35,7 @@ steps:
 @pytest.fixture(scope="module")
 def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Editor, Path]]:
     if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("Node is not installed, so editors cannot be tried")
+        missing("no Node")
     folder = tmp_path_factory.mktemp("editor")
     done = subprocess.run(
         ["npm", "install", "--no-audit", "--no-fund", "--prefix", str(folder), SERVER],
@@ -44,7 +45,7 @@ def editor(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Editor, P
         timeout=300,
     )
     if done.returncode:
-        pytest.skip(f"{SERVER} could not be installed: {done.stderr[-300:]}")
+        missing(f"no {SERVER}\n{done.stderr[-300:]}")
     root = folder / "shop"
     root.mkdir()
     copy_sample(root, SAMPLE_DAY)

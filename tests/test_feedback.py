@@ -14,7 +14,7 @@ from drip.core.token import message_name
 from drip.engine.feedback import MOST_TEMPORARY, Feedback, FeedbackReport
 from drip.inbound.reading import identity_of, read
 from drip.storage.base.database import workspace_id
-from drip.storage.operating import control
+from drip.storage.operating import holds
 from drip.storage.sending import outbox
 from tests.cli import drip, everybody, shop
 from tests.imap_server import PASSWORD, ImapServer
@@ -302,7 +302,7 @@ def test_who_complains_is_never_written_to_again_and_too_many_hold_the_campaign(
         "3 of 5 people complained of letter in 30 days (60.00%); it is held"
     ]
     with made.database.read() as connection:
-        assert "letter" in control.held_scopes(connection)
+        assert "letter" in holds.held_scopes(connection)
     assert (
         take(made, complaint(made.transport.messages[3], "auth-failure", 9)).suppressed
         == 0

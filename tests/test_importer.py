@@ -18,20 +18,21 @@ from drip.importing import importer
 from drip.importing.rows import RowFile, open_table, write_rejected
 from drip.importing.values import parse_email
 from drip.storage.base.schema import consent_log
-from drip.storage.people import consents, people
+from drip.storage.people import consents, contacts
+from drip.storage.people import events as event_store
 from tests.world import World, at
 
 Worlds = Callable[..., World]
 
 
-def contact(world: World, key: str) -> people.Contact:
+def contact(world: World, key: str) -> contacts.Contact:
     with world.database.read() as connection:
-        return people.contacts_by_key(connection, [key])[key]
+        return contacts.contacts_by_key(connection, [key])[key]
 
 
 def given(world: World, key: str) -> dict[str, bool]:
     with world.database.read() as connection:
-        number = people.contacts_by_key(connection, [key])[key].id
+        number = contacts.contacts_by_key(connection, [key])[key].id
         return {
             each.topic: each.given
             for each in consents.of_contacts(connection, [number])[number]
@@ -254,7 +255,7 @@ def test_a_time_without_offset_is_the_workspaces_clock(world: Worlds) -> None:
         "a.b,2,ana,2026-07-01T10:00:00+02:00",
     )
     with made.database.read() as connection:
-        found = people.events_of(connection, [1], ["a.b"])[1]
+        found = event_store.events_of(connection, [1], ["a.b"])[1]
     assert [f"{each.at:%H:%M}" for each in found] == ["08:00", "15:00"]
 
 

@@ -12,9 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from drip.core.segments import segments
 from drip.lint.contrast import contrast
 from drip.lint.rules import RULES
-from drip.lint.texts import FieldStats, sms_parts
+from drip.lint.variables import FieldStats
 from tests.cli import environment
 from tests.test_change import change
 from tests.test_cli import stocked
@@ -280,7 +281,7 @@ def test_an_sms_that_needs_two_is_counted_with_the_longest_name(world: Worlds) -
         for each in made.workspace.problems(FieldStats({}, {"contact.first_name": 40}))
     }
     assert [
-        sms_parts(text) for text in ("a" * 160, "a" * 161, "€" * 81, "ł" * 70, "ł" * 71)
+        segments(text) for text in ("a" * 160, "a" * 161, "€" * 81, "ł" * 70, "ł" * 71)
     ] == [1, 2, 2, 1, 2]
 
 

@@ -53,10 +53,10 @@ def test_a_server_that_took_some_and_refuses_to_relay_for_all_others_loses_nobod
 
     with Forgets() as server:
         made = shop(server, people=40, connections="1")
-        tally = made.tick()
+        result = made.tick()
         # The guide: what it says of relaying, a login or a block is a pause of a minute, and nothing is lost.
         assert made.states() == {"pending": 35, "sent": 5}
-        assert tally.trouble and "Relay access denied" in tally.trouble
+        assert result.trouble and "Relay access denied" in result.trouble
 
 
 def test_once_a_sender_is_refused_the_rest_of_its_campaign_is_not_offered(
@@ -78,9 +78,9 @@ def test_a_server_that_has_taken_no_message_gives_nobody_up_whatever_it_says_lat
 ) -> None:
     with Asked(Everybody(stage, "550 5.1.1 no such user")) as server:
         made = shop(server, people=40, connections="1")
-        tally = made.tick()
+        result = made.tick()
         assert made.suppressed() == 0
-        assert tally.trouble
+        assert result.trouble
 
 
 def test_a_server_that_is_left_alone_stays_so_for_the_next_process(
@@ -174,12 +174,12 @@ def test_one_recipient_of_the_servers_own_does_not_prove_all_the_others_dead(
     # A server that takes mail for its own domain and has no leave to relay for us.
     with Asked(Everybody("RCPT", says, but=("p3",))) as server:
         made = shop(server, people=40, connections="1")
-        tally = made.tick()
+        result = made.tick()
         assert (
             made.states().get("failed", 0) <= MOST_REFUSED
             and made.suppressed() <= MOST_REFUSED
         )
-        assert tally.trouble
+        assert result.trouble
 
 
 @pytest.mark.slow

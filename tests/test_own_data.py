@@ -16,14 +16,14 @@ from typing import Any
 import pytest
 from sqlalchemy.sql.util import find_tables
 
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.core.token import Link, data_link, is_over
 from drip.daemon.answering import Answering
 from drip.preview.explaining import explained
 from drip.storage.base.database import add_link_key, drop_link_keys
 from drip.storage.base.schema import contacts, metadata
-from drip.storage.operating import control
-from drip.storage.people import data_mails, erasing, people
+from drip.storage.operating import holds
+from drip.storage.people import data_mails, erasing, suppressions
 from drip.storage.reading import exporting, ledger
 from tests.cli import drip
 from tests.mail_server import MailServer
@@ -246,7 +246,7 @@ def test_an_address_that_is_given_up_gets_it_unless_nobody_reads_there(
 ) -> None:
     """Whoever has complained, or wants no mail any more, may ask for their data all the same."""
     with site.world.database.write() as connection:
-        people.suppress(connection, "ana@example.com", reason, NOW)
+        suppressions.suppress(connection, "ana@example.com", reason, NOW)
     assert ask(site) == status and len(sent(site)) == (status == 200)
 
 
@@ -318,10 +318,10 @@ def test_whoever_dies_while_sending_sends_again(
 def test_stop_everything_stops_it_too(site: Pages) -> None:
     ask(site)
     with site.world.database.write() as connection:
-        control.hold(connection, control.EVERYTHING, NOW)
+        holds.hold(connection, holds.EVERYTHING, NOW)
     assert not sent(site)
     with site.world.database.write() as connection:
-        control.let_go(connection, control.EVERYTHING)
+        holds.let_go(connection, holds.EVERYTHING)
     assert len(sent(site)) == 1
 
 

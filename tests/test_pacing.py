@@ -40,9 +40,9 @@ def whom(made: World) -> Counter[str]:
 
 def test_a_rate_lets_so_many_leave_and_says_when_the_next_may(world: Worlds) -> None:
     made = shop(world, "rate: 2 per minute")
-    tally = made.tick("2026-11-26 16:00")
-    assert tally.sent == 1
-    assert tally.again_at == at("2026-11-26 16:00:30")
+    result = made.tick("2026-11-26 16:00")
+    assert result.sent == 1
+    assert result.again_at == at("2026-11-26 16:00:30")
     assert made.tick("2026-11-26 16:00:10").sent == 0
     for n in range(1, 12):
         assert made.tick(at("2026-11-26 16:00") + timedelta(seconds=30 * n)).sent == 1
@@ -51,9 +51,9 @@ def test_a_rate_lets_so_many_leave_and_says_when_the_next_may(world: Worlds) -> 
 
 def test_a_domains_rate_holds_up_no_other_domain(world: Worlds) -> None:
     made = shop(world, "rate_per_domain: 'slow.example 1 per minute'", people=600)
-    tally = made.tick("2026-11-26 16:00")
+    result = made.tick("2026-11-26 16:00")
     assert whom(made) == {"other.example": 300, "slow.example": 1}
-    assert tally.again_at == at("2026-11-26 16:01")
+    assert result.again_at == at("2026-11-26 16:01")
     made.tick("2026-11-26 16:01")
     assert whom(made)["slow.example"] == 2
 
@@ -68,10 +68,10 @@ def test_a_domain_that_wants_less_is_left_alone_for_longer_each_time(
         return Unsent("421 4.7.28 rate limited", "domain") if slow else Sent("ok")
 
     made.answer = throttled
-    tally = made.tick("2026-11-26 16:00")
+    result = made.tick("2026-11-26 16:00")
     assert whom(made) == {"other.example": 6}
     # All that had begun before it was said; the rest waits without having been tried.
-    assert tally.sent == 6 and tally.again + len(made.transport.messages) <= 12
+    assert result.sent == 6 and result.again + len(made.transport.messages) <= 12
     asked: list[str] = []
     made.answer = lambda message: (
         asked.append(message.to.address),
@@ -145,8 +145,8 @@ def test_what_keeps_everything_from_leaving_is_said_at_every_beat_and_over_once_
     made = shop(world, "")
     made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
     for second in (0, 10, 20):
-        tally = made.tick(f"2026-11-26 16:00:{second:02}")
-        assert tally.trouble and "no storage" in tally.trouble
+        result = made.tick(f"2026-11-26 16:00:{second:02}")
+        assert result.trouble and "no storage" in result.trouble
     made.answer = None
     assert made.tick("2026-11-26 16:01:01").sent == 12
 
@@ -158,8 +158,8 @@ def test_five_days_of_trying_count_from_the_first_attempt(world: Worlds) -> None
     made.answer = lambda message: Unsent("452 4.3.1 no storage", "transport")
     made.tick("2026-11-26 16:00")
     made.answer = lambda message: Unsent("450 4.2.0 greylisted", "address")
-    tally = made.tick("2026-12-03 16:00")
-    assert (tally.again, tally.failed) == (1, 0)
+    result = made.tick("2026-12-03 16:00")
+    assert (result.again, result.failed) == (1, 0)
 
 
 def test_a_secret_that_is_renewed_is_read_anew(tmp_path: Path) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 import time
 from collections.abc import Callable, Iterator
 from datetime import timedelta
@@ -10,8 +12,8 @@ from datetime import timedelta
 import pytest
 from starlette.requests import Request
 
-from drip.storage.people import consents, history, people
-from drip.storage.people.people import address_of
+from drip.storage.people import consents, contacts, events, pauses, suppressions
+from drip.storage.people.contacts import address_of
 from drip.storage.reading import exporting
 from drip.web.app_state import FRESH_S, whose
 from tests.web import Pages, pages
@@ -180,7 +182,7 @@ def test_many_at_once_are_each_stored(site: Pages) -> None:
     with made.database.read() as connection:
         numbers = [
             each.id
-            for each in people.contacts_by_key(
+            for each in contacts.contacts_by_key(
                 connection, [f"p{n}" for n in range(60)]
             ).values()
         ]
@@ -270,7 +272,7 @@ def test_preferences_show_what_holds_and_why_and_save_what_is_chosen(
     assert chosen(answer.text) == {"offers/email", "news/sms"}
     with site.world.database.read() as connection:
         words = consents.log_of(connection, 1)
-        contact = people.contacts_by_id(connection, [1])[1]
+        contact = contacts.contacts_by_id(connection, [1])[1]
     sms = next(each for each in words if each.channel == "sms" and each.given)
     assert (sms.source, sms.address) == (
         "preferences",
@@ -285,7 +287,7 @@ def test_saving_changes_nobodys_language_unasked(site: Pages) -> None:
     assert shown
     site.post(path, data={"do": "save", "language": shown[1], "shown": shown[1]})
     with site.world.database.read() as connection:
-        assert people.contacts_by_id(connection, [1])[1].locale == "it"
+        assert contacts.contacts_by_id(connection, [1])[1].locale == "it"
 
 
 def test_a_pause_holds_everything_back_and_can_be_ended(site: Pages) -> None:
@@ -314,11 +316,11 @@ def test_ending_ones_own_pause_leaves_a_campaigns_own(site: Pages) -> None:
                 "until": NOW + timedelta(days=days),
                 "place": "campaigns/x.yaml:7",
             }
-            history.pause(connection, [row])
+            pauses.pause(connection, [row])
         assert "26. Dezember 2026" in site.post(path, data={"do": "pause"}).text
         site.post(path, data={"do": "go-on"})
         with site.world.database.read() as connection:
-            assert history.pauses_of(connection, [1]) == {
+            assert pauses.pauses_of(connection, [1]) == {
                 (1, "news"): (NOW + timedelta(days=days), "campaigns/x.yaml:7")
             }
 
@@ -338,7 +340,7 @@ def test_whoever_is_gone_has_nothing_to_choose(site: Pages) -> None:
 def test_ones_data_is_erased_by_oneself(site: Pages) -> None:
     made, token = site.world, site.token("preferences")
     with made.database.write() as connection:
-        people.suppress(
+        suppressions.suppress(
             connection,
             "ana@example.com",
             "the address is dead (550 ana@example.com)",
@@ -381,15 +383,14 @@ def test_whoever_erases_oneself_is_erased_under_every_key_with_that_address(
     path = f"/preferences/{site.token('preferences')}/erase"
     assert site.post(path, data={"address": "ana@example.com"}).status_code == 200
     with site.world.database.read() as connection:
-        assert not people.contacts_by_key(connection, ["ana", "ana-2"])
-        assert people.contacts_by_key(connection, ["ben"])
+        assert not contacts.contacts_by_key(connection, ["ana", "ana-2"])
+        assert contacts.contacts_by_key(connection, ["ben"])
     assert b"Twice" not in (site.world.root / ".drip" / "drip.db").read_bytes()
 
 
 def _dump(site: Pages) -> list[str]:
-    import sqlite3
-
-    with sqlite3.connect(site.world.root / ".drip" / "drip.db") as connection:
+    path = site.world.root / ".drip" / "drip.db"
+    with contextlib.closing(sqlite3.connect(path)) as connection:
         return list(connection.iterdump())
 
 
@@ -398,7 +399,7 @@ def _dump(site: Pages) -> list[str]:
 
 def answers(site: Pages) -> list[dict[str, str]]:
     with site.world.database.read() as connection:
-        found = people.events_of(connection, [1], ["survey.answered"]).get(1, [])
+        found = events.events_of(connection, [1], ["survey.answered"]).get(1, [])
     return [dict(each.fields) for each in found]
 
 
@@ -499,7 +500,7 @@ def test_signing_up_asks_back_and_tells_nobody_who_is_in(site: Pages) -> None:
 def test_signing_up_for_a_single_topic_is_a_yes(site: Pages) -> None:
     site.post("/sign-up/offers", data={"email": "new@example.com", "first_name": "Eve"})
     with site.world.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["new@example.com"])[
+        contact = contacts.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     assert said(site, contact.id) == {
@@ -517,8 +518,8 @@ def test_programs_that_fill_in_everything_get_the_same_answer_and_nothing_else(
     )
     assert person.text == program.text
     with site.world.database.read() as connection:
-        assert people.contact_by_email(connection, "b@example.com") is None
-        assert people.contact_by_email(connection, "a@example.com") is not None
+        assert contacts.contact_by_email(connection, "b@example.com") is None
+        assert contacts.contact_by_email(connection, "a@example.com") is not None
 
 
 def test_there_is_no_form_for_what_nobody_can_sign_up_for(site: Pages) -> None:
@@ -645,7 +646,7 @@ def test_what_fails_is_told_to_nobody(
     def fails(*_: object, **__: object) -> None:
         raise RuntimeError("canary@example.com")
 
-    monkeypatch.setattr("drip.importing.recipient_actions.sign_up", fails)
+    monkeypatch.setattr("drip.commands.recipient_actions.sign_up", fails)
     answer = site.post("/sign-up/news", data={"email": "canary@example.com"})
     assert answer.status_code == 500 and "our fault" in answer.text
     assert "default-src 'none'" in answer.headers["content-security-policy"]
@@ -689,7 +690,7 @@ def test_whoever_confirms_too_late_is_not_told_that_they_are_in(site: Pages) -> 
     site.post("/sign-up/news", data={"email": "new@example.com"})
     made.tick("2026-11-26 16:00")
     with made.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["new@example.com"])[
+        contact = contacts.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     link = site.token("confirm", contact=contact.id, run=1)
@@ -697,20 +698,20 @@ def test_whoever_confirms_too_late_is_not_told_that_they_are_in(site: Pages) -> 
     answer = site.post(f"/confirm/{link}")
     assert answer.status_code == 410 and "confirmed" not in answer.text
     with made.database.read() as connection:
-        assert people.contact_by_email(connection, "new@example.com") is None
+        assert contacts.contact_by_email(connection, "new@example.com") is None
 
 
 def test_whoever_confirms_in_time_by_the_link_of_the_message_is_in(site: Pages) -> None:
     made = site.world
     site.post("/sign-up/news", data={"email": "new@example.com"})
     with made.database.read() as connection:
-        contact = people.contacts_by_key(connection, ["new@example.com"])[
+        contact = contacts.contacts_by_key(connection, ["new@example.com"])[
             "new@example.com"
         ]
     answer = site.post(f"/confirm/{site.token('confirm', contact=contact.id, run=1)}")
     made.run("2026-11-26 16:00", "2026-12-05 16:00")
     with made.database.read() as connection:
-        assert answer.status_code == 200 and people.contact_by_email(
+        assert answer.status_code == 200 and contacts.contact_by_email(
             connection, "new@example.com"
         )
         assert said(site, contact.id) == {("news", "email"): True}

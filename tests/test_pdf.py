@@ -47,7 +47,7 @@ def transport(folder: Path, **options: str) -> PdfTransport:
     except ValueError as error:
         if "Pango" not in str(error):
             raise
-        missing("Pango")
+        missing("no Pango")
 
 
 def letters(count: int, **changes: object) -> list[Message]:

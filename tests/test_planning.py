@@ -12,9 +12,9 @@ from sqlalchemy import text
 
 from drip.core.message import Refused, Sent, Unknown, Unsent
 from drip.engine import planner
-from drip.engine.dispatcher import reap
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.engine.left_behind import reap
+from drip.storage.operating import holds
+from drip.storage.people import suppressions
 from drip.storage.sending import outbox
 from tests.world import World, at
 
@@ -294,7 +294,9 @@ def test_nobody_is_written_to_without_consent_or_after_a_suppression(
     )
     made.contacts("key,news", "gone,yes")
     with made.database.write() as connection:
-        people.suppress(connection, "BAD@example.com", "hard bounce", at("2026-11-01"))
+        suppressions.suppress(
+            connection, "BAD@example.com", "hard bounce", at("2026-11-01")
+        )
     made.run("2026-11-25 12:00", "2026-11-28")
     codes = {
         entry.contact: entry.code
@@ -337,8 +339,8 @@ def test_a_refused_message_fails_and_the_others_go_on(world: Worlds) -> None:
     made.answer = lambda message: (
         Refused("550 no such user") if "ana" in message.to.address else Sent("ok")
     )
-    tally = made.tick("2026-11-26 16:00")
-    assert (tally.sent, tally.failed) == (1, 1)
+    result = made.tick("2026-11-26 16:00")
+    assert (result.sent, result.failed) == (1, 1)
     (failed,) = [entry for entry in made.ledger() if entry.outcome == "failed"]
     assert failed.sentence == "550 no such user"
 
@@ -442,8 +444,8 @@ def test_a_template_that_fails_for_one_holds_that_one(world: Worlds) -> None:
         "key,email,first_name", "ana,ana@example.com,Ana", "ben,ben@example.com,"
     )
     made.tick("2026-11-25 12:00")
-    tally = made.tick("2026-11-26 16:00")
-    assert (tally.sent, tally.held) == (1, 1)
+    result = made.tick("2026-11-26 16:00")
+    assert (result.sent, result.held) == (1, 1)
     (held,) = [entry for entry in made.ledger() if entry.outcome == "held"]
     assert (held.contact, held.code, held.place) == (
         "ben",
@@ -468,7 +470,7 @@ def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> Non
     made.events("event,id,contact,at", "order.placed,1,ana,2026-11-20 10:00")
     made.tick("2026-11-20 18:00")
     with made.database.write() as connection:
-        control.hold(connection, "thanks", at("2026-11-21"))
+        holds.hold(connection, "thanks", at("2026-11-21"))
     made.tick("2026-11-23 16:00")
     made.tick("2026-11-23 17:30")
     assert made.sent() == []
@@ -476,7 +478,7 @@ def test_a_held_campaign_keeps_people_in_place_and_goes_on(world: Worlds) -> Non
         "paused"
     ]
     with made.database.write() as connection:
-        control.let_go(connection, "thanks")
+        holds.let_go(connection, "thanks")
         outbox.wake_paused(connection, "thanks", at("2026-11-23 18:00"))
     made.tick("2026-11-23 18:00")
     assert made.sent() == ["2026-11-23 18:00"]
@@ -723,11 +725,11 @@ def test_what_was_held_for_long_is_entered_and_skipped_with_its_reason_never_for
     made.contacts("key,email", "ana,ana@example.com")
     made.tick("2026-10-01 12:00")
     with made.database.write() as connection:
-        control.hold(connection, "thanks", at("2026-10-01"))
+        holds.hold(connection, "thanks", at("2026-10-01"))
     made.events("event,id,contact,at", "order.placed,1,ana,2026-10-02 10:00")
     made.tick("2026-11-01 12:00")
     with made.database.write() as connection:
-        control.let_go(connection, "thanks")
+        holds.let_go(connection, "thanks")
     made.tick("2026-11-02 12:00")
     assert made.timeline() == ["2026-11-02 12:00 skipped send thanks (too-late)"]
 

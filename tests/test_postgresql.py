@@ -12,10 +12,11 @@ import pytest
 from sqlalchemy import text
 
 from drip.core.shortage import Shortage
-from drip.daemon import Daemon, Doubt, Trust
+from drip.daemon import ClockOrRestoreSuspected, Daemon, Trust
 from drip.errors import DripError
 from drip.storage.base.database import Database
-from drip.storage.base.opening import create_database, open_database, server, upgrade
+from drip.storage.base.opening import create_database, open_database, upgrade
+from drip.storage.base.places import server
 from drip.storage.base.postgresql import WRITER
 from tests.servers import Postgres
 from tests.world import World, at
@@ -157,20 +158,20 @@ def test_one_whose_connection_broke_takes_the_lock_again_unless_another_has_it(
     daemon._start()
     broken = "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted"
     postgresql.do(broken)
-    daemon._beat()
+    daemon._tick()
     assert daemon._lock.is_ours()
     postgresql.do(broken)
     other = made.database.lock()
     assert other.take()
     with pytest.raises(DripError, match="Another daemon has taken this database over"):
-        daemon._beat()
+        daemon._tick()
     told: list[int] = []
-    daemon._works[daemon._telling] = lambda: told.append(1)
-    daemon._attempt(daemon._telling)
+    daemon._works[daemon._notifying] = lambda: told.append(1)
+    daemon._attempt(daemon._notifying)
     assert not told, "the other one does"
     other.give_back()
-    daemon._beat()
-    daemon._attempt(daemon._telling)
+    daemon._tick()
+    daemon._attempt(daemon._notifying)
     assert told
     daemon._end()
     made.database.close()
@@ -203,7 +204,7 @@ def test_a_backup_put_back_is_noticed_and_holds_what_may_have_left(
     made.database.close()
     postgresql.put_back(address, backup)
     clock[0] += timedelta(hours=1)
-    with pytest.raises(Doubt, match="put back"):
+    with pytest.raises(ClockOrRestoreSuspected, match="put back"):
         once()
     assert once(Trust(database=True)) == 0
     assert len(list((tmp_path / "out").glob("*.eml"))) == 1
@@ -251,7 +252,7 @@ def test_one_that_waits_too_long_for_another_writer_says_so(database: Database) 
     with (
         database.write(),
         pytest.raises(DripError, match="busy with another program"),
-        database.told(),
+        database.translated_errors(),
         database._engine.begin() as connection,
     ):
         connection.exec_driver_sql("SET LOCAL lock_timeout = '50ms'")

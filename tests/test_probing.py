@@ -16,9 +16,9 @@ from drip.core.message import Sent, TransportDown
 from drip.daemon.senders import SharedDispatcher
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.health import health
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, holds
+from drip.storage.people.contacts import contacts_by_key
 from drip.storage.people.erasing import erase
-from drip.storage.people.people import contacts_by_key
 from drip.storage.sending import rate_limits
 from drip.transports.smtp import SmtpTransport
 from drip.transports.smtp.round import Round
@@ -40,8 +40,10 @@ def test_a_probe_on_which_the_session_dies_is_the_last_one_for_a_while(
         Everybody(stage, CLOSE) if stage != "MAIL" else {("*", "MAIL"): CLOSE}
     ) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
-        assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
+        result = made.tick()
+        assert (
+            result.trouble and "in the middle of 2 messages in a row" in result.trouble
+        )
         before = server.connections
         made.tick(1.1)
         assert server.connections - before <= 2
@@ -55,8 +57,8 @@ def test_a_probe_that_nobody_answers_is_the_last_one_for_a_while(
 ) -> None:
     with Asked({("*", "MAIL"): HANG}) as server:
         made = shop(server, people=6, connections="6", timeout="1")
-        tally = made.tick()
-        assert tally.trouble and "no answer in time" in tally.trouble
+        result = made.tick()
+        assert result.trouble and "no answer in time" in result.trouble
         before = server.connections
         made.tick(1.1)
         assert server.connections - before <= 2
@@ -132,14 +134,13 @@ def test_a_sender_beside_that_was_not_stopped_ends_no_pause(
                 super().deliver(messages, session)
                 # Meanwhile another process has heard that the server wants less.
                 with made.world.database.write() as connection:
-                    now = int(NOON.timestamp() * 1000)
                     rate_limits.close(
                         connection,
                         "email",
                         "",
-                        now,
-                        30_000,
-                        1_800_000,
+                        NOON,
+                        timedelta(seconds=30),
+                        timedelta(minutes=30),
                         reason="too much mail",
                     )
 
@@ -169,8 +170,8 @@ def test_what_was_said_of_the_recipient_counts_more_than_how_the_server_takes_le
 
     with Strict(faults) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
-        assert tally.trouble is None
+        result = made.tick()
+        assert result.trouble is None
         assert made.states() == {"failed": 1, "sent": 19}
 
 
@@ -231,7 +232,7 @@ def test_wrong_answers_of_before_say_nothing_of_a_connection_that_idled() -> Non
         with pytest.raises(TransportDown, match="3 times in a row"):
             for n in range(3):
                 transport.deliver(messages(f"wrong{n}"), campaign_set)
-        assert transport.links
+        assert transport.connections
         server.confused = False
         for client in server.clients:
             with contextlib.suppress(OSError):
@@ -255,10 +256,10 @@ def test_what_says_that_nothing_may_leave_is_left_alone_for_a_minute(
 ) -> None:
     with Asked(faults, extensions=("PIPELINING", "8BITMIME", "AUTH PLAIN")) as server:
         made = shop(server, **options)
-        tally = made.tick()
+        result = made.tick()
         (shut,) = health(made.world.database, NOON).left_alone
-        assert tally.trouble
-        assert shut.until == NOON + timedelta(seconds=seconds), (shut, tally.trouble)
+        assert result.trouble
+        assert shut.until == NOON + timedelta(seconds=seconds), (shut, result.trouble)
 
 
 @pytest.mark.parametrize(
@@ -275,13 +276,13 @@ def test_a_server_that_takes_its_leave_to_relay_back_fails_nobody(
         made.world.write("campaigns/more.yaml", LETTER.replace("10:00", "11:00"))
         made.world.reload()
         # The same program; the address that may relay is another one now.
-        for link in made.world.transports["email"]._links:  # type: ignore[attr-defined]
+        for link in made.world.transports["email"]._connections:  # type: ignore[attr-defined]
             link.close()
         server.faults = Everybody("RCPT", says)
         made.tick(30)
-        tally = made.tick(60)
+        result = made.tick(60)
         assert "failed" not in made.states()
-        assert tally.trouble and "takes nothing" in tally.trouble
+        assert result.trouble and "takes nothing" in result.trouble
 
 
 def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(
@@ -303,7 +304,7 @@ def test_what_is_said_of_an_erased_person_does_not_stay_with_its_domain(
         with made.world.database.read() as connection:
             reasons = [
                 row[0] or ""
-                for row in connection.execute(text("SELECT reason FROM lanes"))
+                for row in connection.execute(text("SELECT reason FROM rate_limits"))
             ]
         assert not [each for each in reasons if "p0@" in each]
 
@@ -355,7 +356,7 @@ def test_a_hold_is_noticed_while_every_recipient_is_refused(
             found = super()._fault(to, stage)
             if stage == "RCPT" and len(self.asked) == 10:
                 with made.world.database.write() as connection:
-                    control.hold(connection, "letter", NOON)
+                    holds.hold(connection, "letter", NOON)
             return found
 
     with Holds(

@@ -18,17 +18,14 @@ from cryptography.x509.oid import NameOID
 from hypothesis import given
 from hypothesis import strategies as st
 
+from drip.core import providers
 from drip.engine.feedback import Feedback
-from drip.inbound.providers import (
-    Forged,
-    Mailgun,
-    Posted,
-    Postmark,
-    Provider,
-    ProviderEvent,
-    SendGrid,
-    Ses,
-)
+from drip.inbound.providers import OPENING
+from drip.inbound.providers.mailgun import Mailgun
+from drip.inbound.providers.postmark import Postmark
+from drip.inbound.providers.protocol import Forged, Posted, Provider, ProviderEvent
+from drip.inbound.providers.sendgrid import SendGrid
+from drip.inbound.providers.ses import Ses
 from drip.transports.smtp import SmtpTransport
 from tests.test_feedback import sent
 from tests.test_transports import MESSAGE
@@ -150,6 +147,10 @@ PROVIDERS: dict[str, tuple[Provider, Make]] = {
 def heard(provider: str, told: Any) -> list[ProviderEvent]:
     made, post = PROVIDERS[provider]
     return made.events(post(told), NOW)
+
+
+def test_whatever_the_settings_know_can_be_opened_and_is_tested() -> None:
+    assert set(OPENING) == set(providers.PROVIDERS) == set(PROVIDERS)
 
 
 # --- what is said

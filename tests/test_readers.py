@@ -21,7 +21,9 @@ from drip.engine.catch_up import follow
 from drip.engine.fetching import facts_of
 from drip.storage.base.schema import contacts, records
 from drip.storage.campaigns import audience
-from drip.storage.people import audience_sql, history, loyalty, people
+from drip.storage.people import audience_sql, condition_sql, coupons, tags, zones
+from drip.storage.people import contacts as contact_store
+from drip.storage.people import records as record_store
 from tests.world import World, at
 
 NOW = at("2026-11-24 03:30")
@@ -218,9 +220,11 @@ def populate(world: World, chance: random.Random, count: int) -> None:
     world.events(*orders)
     with world.database.write() as connection:
         ids = list(
-            people.contacts_by_key(connection, [f"p{n}" for n in range(count)]).values()
+            contact_store.contacts_by_key(
+                connection, [f"p{n}" for n in range(count)]
+            ).values()
         )
-        history.add_tags(
+        tags.add_tags(
             connection,
             [(each.id, chance.choice("abc")) for each in ids if chance.random() < 0.5],
         )
@@ -229,7 +233,7 @@ def populate(world: World, chance: random.Random, count: int) -> None:
                 expires = chance.choice(
                     [None, "2026-11-23", "2026-11-24", "2026-11-25"]
                 )
-                loyalty.add_codes(connection, coupon, [f"{coupon}{n}"])
+                coupons.add_codes(connection, coupon, [f"{coupon}{n}"])
                 connection.execute(
                     text(
                         "UPDATE coupons SET contact_id = :who, expires = :day, redeemed_at = :gone WHERE code = :code"
@@ -329,7 +333,7 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
         loaded, settings_ = plain.workspace.loaded, plain.workspace.settings
         assert not loaded.problems, loaded.problems[0].lines()
         with plain.database.read() as connection:
-            things = people.records_by_id(
+            things = record_store.records_by_id(
                 connection, list(connection.scalars(select(records.c.id)))
             )
             batch = facts_of(
@@ -350,18 +354,18 @@ def test_both_readers_agree_about_records_too(seed: int) -> None:
                         if why_not(campaign.audience, facts) is None
                         else set()
                     )
-                for today, names in audience_sql.days_of_zones(
+                for today, names in zones.days_of_zones(
                     settings_, audience.zones(connection), NOW
                 ).items():
-                    where = audience_sql.Reader(settings_, NOW, today, "vehicle").where(
-                        campaign.audience
-                    )
+                    where = condition_sql.Reader(
+                        settings_, NOW, today, "vehicle"
+                    ).where(campaign.audience)
                     statement = select(records.c.id).join(
                         contacts, contacts.c.id == records.c.contact_id
                     )
                     sql |= set(
                         connection.scalars(
-                            statement.where(where, audience_sql.in_zones(names))
+                            statement.where(where, zones.in_zones(names))
                         )
                     )
                 assert sql == python, campaign.audience

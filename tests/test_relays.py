@@ -14,8 +14,8 @@ import pytest
 from drip.core.message import MOST_REFUSED, Sent, TransportDown, Unknown
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.health import health
-from drip.storage.operating import alarms, control
-from drip.storage.people import people
+from drip.storage.operating import alarms, holds
+from drip.storage.people import suppressions
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
 from drip.transports.smtp import SmtpTransport
@@ -58,7 +58,7 @@ class Shop:
         for transport in self.world.transports.values():
             transport.close()
 
-    def beat(self, minutes: float = 0) -> DispatchResult:
+    def tick(self, minutes: float = 0) -> DispatchResult:
         """So long after noon."""
         return self.world.tick(NOON + timedelta(minutes=minutes))
 
@@ -72,9 +72,11 @@ class Shop:
 
     def suppressed(self) -> int:
         with self.world.database.read() as connection:
-            key = people.suppression_key(connection)
-            digests = [people.digest(key, f"p{n}@d{n % 3}.example") for n in range(100)]
-            return len(people.suppressed(connection, digests))
+            key = suppressions.suppression_key(connection)
+            digests = [
+                suppressions.digest(key, f"p{n}@d{n % 3}.example") for n in range(100)
+            ]
+            return len(suppressions.suppressed(connection, digests))
 
 
 class Asked(MailServer):
@@ -150,18 +152,20 @@ def test_a_server_that_has_taken_nobody_gives_nobody_up_and_is_asked_for_five_at
 ) -> None:
     with Asked(Everybody("RCPT", says)) as server:
         made = shop(server, connections=connections)
-        tally = made.tick()
+        result = made.tick()
         assert len(server.news()) == MOST_REFUSED
         assert made.states() == {"pending": 20} and made.suppressed() == 0
         said = says.replace("ana@example.com", "…")
-        assert tally.trouble and said in tally.trouble and "about us" in tally.trouble
-        assert tally.help and "drip release" in tally.help
+        assert (
+            result.trouble and said in result.trouble and "about us" in result.trouble
+        )
+        assert result.help and "drip release" in result.help
         assert not control_holds(made)
 
 
-def control_holds(made: Shop) -> dict[str, control.Hold]:
+def control_holds(made: Shop) -> dict[str, holds.Hold]:
     with made.world.database.read() as connection:
-        return control.held_scopes(connection)
+        return holds.held_scopes(connection)
 
 
 def test_status_says_who_takes_nobody_and_until_when_it_is_left_alone(
@@ -267,9 +271,9 @@ def test_who_may_not_relay_is_told_at_the_first_recipient(
 ) -> None:
     with Asked(Everybody("RCPT", says)) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
+        result = made.tick()
         assert server.news() and not server.news()
-        assert tally.trouble and says.replace("ana@example.com", "…") in tally.trouble
+        assert result.trouble and says.replace("ana@example.com", "…") in result.trouble
         assert made.states() == {"pending": 20} and made.suppressed() == 0
 
 
@@ -328,10 +332,10 @@ def test_a_server_that_took_people_and_refuses_five_in_a_row_gives_nobody_up(
         server.faults = Everybody(
             "RCPT", "550 5.1.1 no such user", but=tuple(f"p{n}" for n in range(10))
         )
-        tally = made.tick()
+        result = made.tick()
         assert (
-            tally.trouble
-            and "has refused 5 recipients and taken nobody since" in tally.trouble
+            result.trouble
+            and "has refused 5 recipients and taken nobody since" in result.trouble
         )
         assert made.suppressed() == 0
         asked = len(server.news())
@@ -372,11 +376,11 @@ def test_a_server_that_does_not_understand_us_three_times_in_a_row_is_down_and_n
 ) -> None:
     with Asked({("*", "MAIL"): "503 5.5.1 Bad sequence of commands"}) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
+        result = made.tick()
         assert (
-            tally.trouble
-            and "3 times in a row" in tally.trouble
-            and "Bad sequence of commands" in tally.trouble
+            result.trouble
+            and "3 times in a row" in result.trouble
+            and "Bad sequence of commands" in result.trouble
         )
         assert made.states() == {"pending": 20} and not control_holds(made)
         server.faults = {}
@@ -412,8 +416,10 @@ def test_a_server_that_hangs_up_in_the_middle_of_a_message_twice_in_a_row_is_lef
 ) -> None:
     with Asked(Everybody("TEXT", CLOSE)) as server:
         made = shop(server, connections="1")
-        tally = made.tick()
-        assert tally.trouble and "in the middle of 2 messages in a row" in tally.trouble
+        result = made.tick()
+        assert (
+            result.trouble and "in the middle of 2 messages in a row" in result.trouble
+        )
         assert made.states() == {"held": 2, "pending": 18}
         server.news()
         times = []
@@ -528,8 +534,8 @@ def test_a_connection_that_has_had_enough_is_followed_by_another_one(
 
     with Sessions() as server:
         made = shop(server, connections="1")
-        tally = made.tick()
-        assert made.states() == {"sent": 20} and tally.trouble is None
+        result = made.tick()
+        assert made.states() == {"sent": 20} and result.trouble is None
         assert server.connections == 4
 
 
@@ -622,13 +628,13 @@ def test_a_server_that_wants_fewer_messages_is_heeded_at_once(
 
     with Limited() as server:
         made = shop(server, connections="2")
-        tally = made.tick()
+        result = made.tick()
         assert (
-            tally.trouble
-            and "wants fewer messages" in tally.trouble
-            and "too much mail" in tally.trouble
+            result.trouble
+            and "wants fewer messages" in result.trouble
+            and "too much mail" in result.trouble
         )
-        assert tally.help and "rate:" in tally.help
+        assert result.help and "rate:" in result.help
         assert server.refused <= 2 and made.states() == {
             "pending": 20 - len(server.taken),
             "sent": len(server.taken),
@@ -677,7 +683,7 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
             if len(self.taken) >= 10 and not self.stopped.is_set():
                 self.stopped.set()
                 with made.world.database.write() as connection:
-                    control.hold(connection, scope, NOON)
+                    holds.hold(connection, scope, NOON)
                 self.asked.clear()
 
     with Stops() as server:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import pytest
 
 from drip.core.shortage import Shortage
-from drip.engine.repeating import MOST_TOLD, Repeating
+from drip.engine.repeating import MOST_LOGGED, Repeating
 from drip.errors import DripError, Place
 
 LOG = logging.getLogger("drip.tests")
@@ -65,7 +65,7 @@ def test_it_goes_on_after_any_error_and_tells_each_cause_once(
     )
     for name in "abcdefgh":
         task.goes(RuntimeError(name))
-    assert len(told(caplog)) == MOST_TOLD
+    assert len(told(caplog)) == MOST_LOGGED
 
 
 def test_what_went_well_for_a_minute_is_told_anew(

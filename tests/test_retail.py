@@ -20,7 +20,7 @@ import pytest
 
 from drip.importing import importer
 from drip.importing.rows import open_table
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.people import segments as segment_store
 from tests.cli import drip
 from tests.smtp_sink import start
@@ -210,7 +210,7 @@ def test_the_best_of_the_retail_data_are_those_of_a_plain_sort(
         who: math.fsum(each) for who, each in spent.items() if math.fsum(each) > 0
     }
     with made.database.read() as connection:
-        known = people.contacts_by_key(connection, list(totals))
+        known = contacts.contacts_by_key(connection, list(totals))
         by_id = {each.id: key for key, each in known.items()}
         members = {
             name: {by_id[each] for each in segment_store.members(connection, name)}

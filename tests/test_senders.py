@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from drip.cli.context import read_clock
-from drip.daemon.senders import Senders
+from drip.daemon.senders import Senders, _Sender
 from drip.errors import DripError
 from tests.cli import command, drip, environment, everybody
 from tests.cli import shop as made_of
@@ -41,7 +41,7 @@ def test_processes_that_wait_for_the_database_go_on_and_keep_what_they_know(
     process = context.Process(target=known_trouble, args=(theirs,), daemon=True)
     process.start()
     senders = Senders(tmp_path, {}, read_clock, 1)
-    senders._running = [(process, own)]
+    senders._running = [_Sender(process, own)]
     for _ in range(2):
         with pytest.raises(DripError, match="busy"):
             senders.store()

@@ -1,4 +1,4 @@
-"""SMS: how many segments a text takes, and Twilio's interface against real HTTP servers."""
+"""Twilio's interface against real HTTP servers."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from dataclasses import replace
 from urllib.parse import parse_qs
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from drip.core.message import (
     Mailbox,
@@ -19,7 +17,6 @@ from drip.core.message import (
     Unknown,
     Unsent,
 )
-from drip.core.segments import segments
 from drip.transports.twilio import TwilioTransport
 from tests.test_delivery import MESSAGE
 from tests.test_webhook import server
@@ -38,37 +35,6 @@ OPTIONS = {
     "private": "yes",
     "timeout": "1",
 }
-
-
-@pytest.mark.parametrize(
-    ("text", "count"),
-    [
-        ("", 1),
-        ("a" * 160, 1),
-        ("a" * 161, 2),
-        ("a" * 306, 2),
-        ("a" * 307, 3),
-        ("€" * 80, 1),
-        ("€" * 81, 2),
-        ("ü" * 160, 1),
-        ("ő" + "a" * 69, 1),
-        ("ő" + "a" * 70, 2),
-        ("名" * 134, 2),
-        ("名" * 135, 3),
-        ("🎂" * 35, 1),
-        ("🎂" * 36, 2),
-        ("a" * 152 + "€" + "a" * 10, 2),
-        ("a" * 152 + "€" + "a" * 152, 3),
-        ("a" * 66 + "🎂" * 2 + "名", 2),
-    ],
-)
-def test_segments_are_counted_as_networks_cut_them(text: str, count: int) -> None:
-    assert segments(text) == count
-
-
-@given(st.text(max_size=500), st.text(max_size=20))
-def test_more_text_never_takes_fewer_segments(text: str, more: str) -> None:
-    assert segments(text + more) >= segments(text)
 
 
 def twilio(port: int, **more: str) -> TwilioTransport:

@@ -17,7 +17,7 @@ from drip.errors import Place
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.schema import messages
-from drip.storage.operating.control import LEASE
+from drip.storage.operating.daemons import LEASE
 from drip.storage.sending import usage
 
 NOW = datetime(

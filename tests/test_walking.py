@@ -37,8 +37,10 @@ from drip.language.reader import parse
 from drip.language.settings import build_settings
 from drip.storage.campaigns.runs import Run
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import InStock
-from drip.storage.people.people import Contact, Event, Record
+from drip.storage.people.contacts import Contact
+from drip.storage.people.coupons import InStock
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 from drip.storage.people.sign_ups import SignUp
 from drip.storage.sending.outbox import OutboxMessage
 from tests.world import SETTINGS, at

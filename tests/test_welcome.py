@@ -14,8 +14,8 @@ from typing import cast
 
 import pytest
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Message
-from drip.core.settings import CHANNELS
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.transports.mime import to_bytes
 from drip.workspace import Workspace
@@ -74,7 +74,7 @@ def test_a_spam_filter_lets_every_mail_through(
 ) -> None:
     program = shutil.which("spamassassin")
     if program is None:
-        missing("SpamAssassin")
+        missing("no SpamAssassin")
     for name, data in mails.items():
         said = subprocess.run(
             [program, "-L", "-t"], input=data, capture_output=True, check=False

@@ -64,7 +64,7 @@ def pages(world: World, now: datetime, messages: Limits = MESSAGES) -> Iterator[
 
 
 @contextlib.contextmanager
-def board(
+def served_dashboard(
     world: World,
     now: datetime,
     messages: Limits = MESSAGES,

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from drip.cli.screen import TerminalTable, Text, draw, print_json, say, words
+from drip.cli.screen import print_json, say
+from drip.cli.tables import TerminalTable, Text, add_columns, draw, words
 from drip.storage.reading.pressure import Pressure
 
 # From cool to hot, for a share of the most that one campaign displaces.
@@ -14,6 +15,8 @@ HEAT = (
     "on dark_orange3",
     "on red3",
 )
+# On these the terminal's own colour of letters can be read, whichever it is.
+DARK = ("", "on grey23")
 
 
 def show_caps(
@@ -21,19 +24,13 @@ def show_caps(
 ) -> None:
     """Prints a pressure, and beside it that of other caps."""
     if as_json:
-        _rows(found, other)
+        _print_rows(found, other)
         return
     if not found.displaced and not found.limits:
         say("No cap holds anything back in this time.")
     else:
-        draw(
-            words(
-                "Who displaces whom: rows give way to columns, so many times",
-                style="bold",
-            )
-        )
-        draw(_heat_map(found))
-        draw(_limits(found))
+        title = "Who displaces whom: rows give way to columns, so many times"
+        draw(words(title, style="bold"), _heat_map(found), _limits(found))
     if other is not None:
         draw(_compared(found, other, trial or ""))
 
@@ -44,8 +41,7 @@ def _heat_map(found: Pressure) -> TerminalTable:
     most = max(found.displaced.values(), default=1)
     table = TerminalTable(lines=True)
     table.add_column("")
-    for name in winners:
-        table.add_column(name, justify="right", overflow="fold")
+    add_columns(table, *winners, right=winners, overflow="fold")
     for loser in losers:
         cells = [_cell(found.displaced[loser, winner], most) for winner in winners]
         table.add_row(words(loser, style="bold"), *cells)
@@ -56,39 +52,32 @@ def _cell(count: int, most: int) -> Text:
     if not count:
         return words("·", style="dim")
     heat = HEAT[max(1, round(count / most * (len(HEAT) - 1)))]
-    return words(
-        f"{count:,}", style=f"black {heat}" if heat not in ("", "on grey23") else heat
-    )
+    return words(f"{count:,}", style=heat if heat in DARK else f"black {heat}")
 
 
 def _limits(found: Pressure) -> TerminalTable:
     table = TerminalTable("Who is at the limit")
-    for name in ("Cap", "People", "Skipped", "Put off"):
-        table.add_column(name, justify="left" if name == "Cap" else "right")
-    for place, people in sorted(found.limits.items(), key=lambda item: -item[1]):
-        skipped, deferred = (
-            found.held_back[place, "skipped"],
-            found.held_back[place, "deferred"],
-        )
-        table.add_row(
-            place.removeprefix("campaigns/"),
-            f"{people:,}",
-            f"{skipped:,}",
-            f"{deferred:,}",
-        )
+    numbers = ("People", "Skipped", "Put off")
+    add_columns(table, "Cap", *numbers, right=numbers)
+    for place, people in sorted(found.limits.items(), key=lambda limit: -limit[1]):
+        skipped = found.held_back[place, "skipped"]
+        deferred = found.held_back[place, "deferred"]
+        name = place.removeprefix("campaigns/")
+        table.add_row(name, f"{people:,}", f"{skipped:,}", f"{deferred:,}")
     return table
 
 
 def _compared(now: Pressure, then: Pressure, trial: str) -> TerminalTable:
     table = TerminalTable(f"With {trial}")
-    for name in ("Campaign", "Sent", "Skipped by caps", "Put off by caps"):
-        table.add_column(name, justify="left" if name == "Campaign" else "right")
+    numbers = ("Sent", "Skipped by caps", "Put off by caps")
+    add_columns(table, "Campaign", *numbers, right=numbers)
     for campaign in sorted({*now.sent, *then.sent, *now.skipped, *then.skipped}):
-        pairs = [
-            (getattr(now, each)[campaign], getattr(then, each)[campaign])
-            for each in ("sent", "skipped", "deferred")
-        ]
-        table.add_row(campaign, *(_change(before, after) for before, after in pairs))
+        table.add_row(
+            campaign,
+            _change(now.sent[campaign], then.sent[campaign]),
+            _change(now.skipped[campaign], then.skipped[campaign]),
+            _change(now.deferred[campaign], then.deferred[campaign]),
+        )
     return table
 
 
@@ -98,31 +87,35 @@ def _change(before: int, after: int) -> Text:
     return words(f"{before:,} → {after:,}", style="bold")
 
 
-def _rows(found: Pressure, other: Pressure | None) -> None:
+def _print_rows(found: Pressure, other: Pressure | None) -> None:
     for (loser, winner), count in sorted(found.displaced.items()):
         print_json({"displaced": loser, "by": winner, "messages": count})
     for place, people in sorted(found.limits.items()):
-        print_json(
-            {
-                "cap": place,
-                "people": people,
-                "skipped": found.held_back[place, "skipped"],
-                "deferred": found.held_back[place, "deferred"],
-            }
-        )
+        print_json(_limit_row(found, place, people))
     for campaign in sorted(
         {*found.sent, *found.skipped, *(other.sent if other else ())}
     ):
-        row: dict[str, object] = {
-            "campaign": campaign,
-            "sent": found.sent[campaign],
-            "skipped": found.skipped[campaign],
-            "deferred": found.deferred[campaign],
-        }
+        row = _campaign_row(found, campaign)
         if other:
-            row |= {
-                "sent_if": other.sent[campaign],
-                "skipped_if": other.skipped[campaign],
-                "deferred_if": other.deferred[campaign],
-            }
+            changed = _campaign_row(other, campaign)
+            del changed["campaign"]
+            row |= {f"{name}_if": count for name, count in changed.items()}
         print_json(row)
+
+
+def _limit_row(found: Pressure, place: str, people: int) -> dict[str, object]:
+    return {
+        "cap": place,
+        "people": people,
+        "skipped": found.held_back[place, "skipped"],
+        "deferred": found.held_back[place, "deferred"],
+    }
+
+
+def _campaign_row(found: Pressure, campaign: str) -> dict[str, object]:
+    return {
+        "campaign": campaign,
+        "sent": found.sent[campaign],
+        "skipped": found.skipped[campaign],
+        "deferred": found.deferred[campaign],
+    }

@@ -1,4 +1,4 @@
-"""What every command shares: the workspace, the clock, how rows are written."""
+"""What every command shares: the workspace, the clock, the options that many of them have."""
 
 from __future__ import annotations
 
@@ -8,19 +8,20 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from drip.core.calendar import local, zone
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
-from drip.importing.values import parse_instant
-from drip.storage.base.database import Database
-from drip.storage.reading.ledger import LedgerRow
+from drip.importing.instants import parse_instant
 from drip.workspace import Workspace
 
+# Of SQLAlchemy, which `drip check` does without where there is no database.
+if TYPE_CHECKING:
+    from drip.storage.base.database import Database
+
 Command = TypeVar("Command", bound=Callable[..., Any])
-CLOCK_FORMAT = "%Y-%m-%d %H:%M"
+MOST_PORTS = 65_535
 
 
 @dataclass
@@ -46,15 +47,7 @@ class App:
 
     def instant(self, workspace: Workspace, text: str) -> datetime:
         """A time as people type it, in the workspace's zone. Raises click.BadParameter."""
-        try:
-            found = parse_instant(text, workspace.timezone)
-        except ValueError as wrong:
-            raise click.BadParameter(str(wrong)) from None
-        if not FIRST_YEAR < found.year < LAST_YEAR:
-            raise click.BadParameter(
-                f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
-            )
-        return found
+        return typed_instant(text, workspace.timezone)
 
     @contextlib.contextmanager
     def opened(self, now: str | None) -> Iterator[tuple[Workspace, Database, datetime]]:
@@ -68,10 +61,30 @@ class App:
 pass_app = click.make_pass_decorator(App)
 
 
+def app_of(context: click.Context) -> App:
+    """The call that a group's own command is part of."""
+    app = context.find_object(App)
+    assert app
+    return app
+
+
 def read_clock(ahead: timedelta = timedelta(0)) -> datetime:
     """The time, to the millisecond, as all instants here are; or that of a clock that is so far ahead."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000) + ahead
+
+
+def typed_instant(text: str, timezone: str) -> datetime:
+    """A time as people type it, on the wall clock of a zone. Raises click.BadParameter."""
+    try:
+        found = parse_instant(text, timezone)
+    except ValueError as wrong:
+        raise click.BadParameter(str(wrong)) from None
+    if not FIRST_YEAR < found.year < LAST_YEAR:
+        raise click.BadParameter(
+            f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
+        )
+    return found
 
 
 def now_option(command: Command) -> Command:
@@ -86,53 +99,13 @@ def json_option(command: Command) -> Command:
     )(command)
 
 
-def entry_row(entry: LedgerRow, timezone: str) -> dict[str, Any]:
-    """A line of the ledger with the stable keys of `--json`."""
-    where = zone(entry.zone or timezone)
-    return {
-        "at": instant_text(entry.at),
-        "local": entry.at.astimezone(where).isoformat(timespec="minutes"),
-        "campaign": entry.campaign,
-        "step": entry.step,
-        "contact": entry.contact,
-        "record": entry.record,
-        "occurrence": entry.occurrence,
-        "channel": entry.channel,
-        "outcome": entry.outcome,
-        "code": entry.code,
-        "sentence": entry.sentence,
-        "place": entry.place,
-        "until": instant_text(entry.until) if entry.until else None,
-    }
-
-
-def instant_text(at: datetime) -> str:
-    """2026-11-26T16:00:00Z; with milliseconds only where there are some."""
-    precision = "milliseconds" if at.microsecond else "seconds"
-    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
-
-
-def local_text(at: datetime, zone_name: str) -> str:
-    return local(at, zone(zone_name)).strftime(CLOCK_FORMAT)
-
-
-def ago(then: datetime, now: datetime) -> str:
-    """`3 minutes ago`."""
-    passed = max(now - then, timedelta(0))
-    for length, word in ((86400, "day"), (3600, "hour"), (60, "minute"), (1, "second")):
-        number = int(passed.total_seconds() // length)
-        if number:
-            return f"{number} {word}{'s' if number > 1 else ''} ago"
-    return "just now"
-
-
 def endpoint(
     context: click.Context, option: click.Parameter, text: str | None
 ) -> tuple[str, int] | None:
     """An option's host and port: `9464`, or `0.0.0.0:9464`."""
-    host, _, port = (text or "").rpartition(":")
-    if text is not None and not (
-        port.isascii() and port.isdigit() and 0 < int(port) < 65536
-    ):
+    if text is None:
+        return None
+    host, _, port = text.rpartition(":")
+    if not (port.isascii() and port.isdigit() and 0 < int(port) <= MOST_PORTS):
         raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
-    return (host or "127.0.0.1", int(port)) if text else None
+    return host or "127.0.0.1", int(port)

@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 import tempfile
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from pathlib import Path
 
 import click
 
-from drip.cli.context import App, now_option, pass_app
+from drip.cli.context import App, now_option, pass_app, typed_instant
 from drip.cli.preview import looking_ahead
 from drip.cli.sample import SampleFiles, copy_sample, write_people
 from drip.cli.schema import write_schemas
-from drip.cli.screen import draw, say
+from drip.cli.screen import say
 from drip.cli.show import Shown, picture
-from drip.core.fields import FIRST_YEAR, LAST_YEAR
-from drip.core.message import Transport
+from drip.cli.tables import draw
 from drip.errors import DripError
 from drip.importing import importer
+from drip.importing.batches import ImportReport
 from drip.importing.rows import open_table
-from drip.importing.values import parse_instant
 from drip.preview.simulator import simulate
 from drip.storage.base.database import Database
 from drip.workspace import Workspace
@@ -44,28 +43,21 @@ def init(app: App, folder: Path, now: str | None) -> None:
             )
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        copy_sample(folder, _today(now).date())
-        (folder / ".gitignore").open("a", encoding="utf-8").write(
-            ".drip/\n*.rejected.csv\n"
-        )
+        copy_sample(folder, _today(now))
+        with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
+            ignored.write(".drip/\n*.rejected.csv\n")
     except OSError as error:
-        raise DripError(
-            f"{error.filename or folder} cannot be written: {error.strerror}."
-        ) from None
+        where = error.filename or folder
+        raise DripError(f"{where} cannot be written: {error.strerror}.") from None
     write_schemas(Workspace(folder, app.environment))
     say(f"A workspace is in {folder}. Next: cd {folder} && drip check")
 
 
-def _today(now: str | None) -> datetime:
-    try:
-        found = parse_instant(now, "UTC") if now else datetime.now().astimezone()
-    except ValueError as wrong:
-        raise click.BadParameter(str(wrong)) from None
-    if not FIRST_YEAR < found.year < LAST_YEAR:
-        raise click.BadParameter(
-            f"the year of `{now}` is not between {FIRST_YEAR} and {LAST_YEAR}"
-        )
-    return found
+def _today(now: str | None) -> date:
+    """This machine's day, or that of another clock. Raises click.BadParameter."""
+    return (
+        typed_instant(now, "UTC").date() if now else datetime.now().astimezone().date()
+    )
 
 
 @click.command()
@@ -83,21 +75,9 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
     Example: drip demo
     """
     root = folder or Path(tempfile.mkdtemp(prefix="drip-demo-"))
-    if (root / "campaigns").exists():
-        raise DripError(
-            f"There is a workspace in {root} already.",
-            help="name another folder with --dir",
-        )
-    root.mkdir(parents=True, exist_ok=True)
-    today = _today(now).date()
-    copy_sample(root, today)
+    today = _today(now)
+    workspace = _fresh_workspace(app, root, today)
     people = write_people(root, today)
-    environment = {
-        name: value
-        for name, value in app.environment.items()
-        if name != "DRIP_DATABASE"
-    }
-    workspace = Workspace(root, environment)
     at = app.now(workspace, now)
     with workspace.database(at) as database:
         say(f"1. Invented people go into a fresh workspace, {root}")
@@ -105,63 +85,74 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
             say(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
         say("", f"2. What would happen in the next {DAYS} days (drip preview)", "")
-        titles = {
-            key: campaign.title for key, campaign in workspace.loaded.campaigns.items()
-        }
-        with looking_ahead(workspace, database, at, end) as found:
-            draw(
-                picture(
-                    Shown(titles, at, end, workspace.settings.timezone),
-                    found.sums().summary,
-                )
-            )
-        say(
-            "",
-            f"3. The daemon runs through these {DAYS} days on a virtual clock (drip run)",
-        )
+        _draw_preview(workspace, database, at, end)
+        clock = f"runs through these {DAYS} days on a virtual clock"
+        say("", f"3. The daemon {clock} (drip run)")
         sent = _run(workspace, database, at, end)
     _where_to_look(root, sent)
 
 
+def _fresh_workspace(app: App, root: Path, today: date) -> Workspace:
+    """The sample, with a database of its own whatever the environment names. Raises DripError for a folder that is one."""
+    if (root / "campaigns").exists():
+        raise DripError(
+            f"There is a workspace in {root} already.",
+            help="name another folder with --dir",
+        )
+    root.mkdir(parents=True, exist_ok=True)
+    copy_sample(root, today)
+    environment = dict(app.environment)
+    environment.pop("DRIP_DATABASE", None)
+    return Workspace(root, environment)
+
+
 def import_people(
     workspace: Workspace, database: Database, people: SampleFiles, at: datetime
-) -> dict[str, importer.ImportReport]:
+) -> dict[str, ImportReport]:
     """Brings the invented people in; what came of each file."""
-    settings, contacts = workspace.settings, people.contacts
+    about = (database, workspace.settings)
+    contacts = open_table(people.contacts)
+    vehicles, leases = open_table(people.vehicles), open_table(people.leases)
+    events = open_table(people.events)
+    name = people.contacts.name
     return {
-        "contacts": importer.import_contacts(
-            database, settings, open_table(contacts), {}, contacts.name, at
-        ),
-        "vehicles": importer.import_records(
-            database, settings, "vehicle", open_table(people.vehicles), {}, at
-        ),
-        "leases": importer.import_records(
-            database, settings, "lease", open_table(people.leases), {}, at
-        ),
-        "events": importer.import_events(
-            database, settings, open_table(people.events), {}
-        ),
+        "contacts": importer.import_contacts(*about, contacts, {}, name, at),
+        "vehicles": importer.import_records(*about, "vehicle", vehicles, {}, at),
+        "leases": importer.import_records(*about, "lease", leases, {}, at),
+        "events": importer.import_events(*about, events, {}),
     }
+
+
+def _draw_preview(
+    workspace: Workspace, database: Database, start: datetime, end: datetime
+) -> None:
+    campaigns = workspace.loaded.campaigns
+    titles = {key: campaign.title for key, campaign in campaigns.items()}
+    shown = Shown(titles, start, end, workspace.settings.timezone)
+    with looking_ahead(workspace, database, start, end) as found:
+        draw(picture(shown, found.sums().summary))
 
 
 def _run(
     workspace: Workspace, database: Database, start: datetime, end: datetime
 ) -> int:
-    transports: dict[str, Transport] = workspace.transports()
-    tally = simulate(
+    """How many messages left."""
+    result = simulate(
         database,
         workspace.campaign_set(database, start),
         workspace.templates,
-        transports,
+        workspace.transports(),
         start,
         end,
     )
-    return tally.sent
+    return result.sent
 
 
 def _where_to_look(root: Path, sent: int) -> None:
+    out = root / ".drip" / "out"
     say(
-        f"   {sent} messages are in {root / '.drip' / 'out'}: mails as .eml for your mail program, letters as .html",
+        f"   {sent} messages are in {out}: mails as .eml for your mail program, "
+        "letters as .html",
         "",
         "Look around:",
         f"   cd {root}",

@@ -6,21 +6,18 @@ import io
 import subprocess
 import tarfile
 import tempfile
+from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import click
 
-from drip.cli.context import (
-    App,
-    instant_text,
-    json_option,
-    local_text,
-    now_option,
-    pass_app,
-)
+from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.preview import coming
-from drip.cli.screen import TerminalTable, draw, print_json, say
+from drip.cli.screen import print_json, say
+from drip.cli.tables import TerminalTable, add_columns, draw
+from drip.cli.texts import instant_or_none, local_or_never, local_text
+from drip.core.campaign import Campaign
 from drip.errors import DripError
 from drip.paths import inside
 from drip.preview.comparing import Change, ComparedFiles, compare, grouped
@@ -32,6 +29,11 @@ WORDS = {
     "moved": "get it at another time",
     "capped": "are newly held back by a cap",
 }
+FOLDERS = ("campaigns", "templates")
+# Files whose lines can be compared.
+TEXTS = (".yaml", ".md", ".html", ".txt", ".sms", ".push", ".mjml")
+# Of a step that is the last one in its file.
+LAST_LINE = 10**6
 
 
 @click.command()
@@ -70,7 +72,8 @@ def diff(
         app.opened(now) as (workspace, database, at),
         tempfile.TemporaryDirectory(prefix="drip-diff-") as folder,
     ):
-        before = Workspace(_other(workspace.root, other, Path(folder)), app.environment)
+        root = _other(workspace.root, other, Path(folder))
+        before = Workspace(root, app.environment)
         end = at + timedelta(days=days)
         changes = compare(
             coming(before, database, at, end),
@@ -82,9 +85,9 @@ def diff(
         for change in changes:
             print_json(_row(change))
     elif style == "github":
-        _github(changes, zone)
+        _print_annotations(changes, zone)
     else:
-        _show(changes, zone, at, end)
+        _print(changes, zone, end)
     raise click.exceptions.Exit(1 if changes else 0)
 
 
@@ -97,120 +100,107 @@ def _other(root: Path, other: str, folder: Path) -> Path:
             f"There is no workspace in {other}: the folder `campaigns/` is missing."
         )
     prefix = _git(root, "rev-parse", "--show-prefix").decode().strip()
-    packed = _git(
-        root,
-        "archive",
-        "--format=tar",
-        f"{other}:{prefix}" if prefix else other,
-        "campaigns",
-        "templates",
-    )
+    revision = f"{other}:{prefix}" if prefix else other
+    packed = _git(root, "archive", "--format=tar", revision, *FOLDERS)
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
     return folder
 
 
 def _git(root: Path, *arguments: str) -> bytes:
+    """What git prints. Raises DripError where it cannot."""
+    command = ["git", "-C", str(root), *arguments]
     try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, check=False
-        )
+        done = subprocess.run(command, capture_output=True, check=False)
     except FileNotFoundError:
         raise DripError(
             "git is not installed.", help="name a folder that holds the other files"
         ) from None
     if done.returncode:
         said = done.stderr.decode("utf-8", "replace").strip().splitlines()
-        help = "name a revision like HEAD or main in which the workspace is, or a folder that holds the other files"
+        reason = said[-1] if said else "no reason given"
         raise DripError(
-            f"git cannot give the other files: {said[-1] if said else 'no reason given'}.",
-            help=help,
+            f"git cannot give the other files: {reason}.",
+            help="name a revision like HEAD or main in which the workspace is, or a "
+            "folder that holds the other files",
         )
     return done.stdout
 
 
 def _files(before: Workspace, after: Workspace) -> ComparedFiles:
     steps: dict[tuple[str, str], tuple[int, int]] = {}
-    for key, campaign in after.loaded.campaigns.items():
-        starts = sorted({step.place.line or 0 for step in campaign.steps})
-        for step in campaign.steps:
-            line = step.place.line or 0
-            following = next((start for start in starts if start > line), 10**6)
-            steps[key, step.id] = (line, following - 1)
+    for campaign in after.loaded.campaigns.values():
+        steps |= _lines(campaign)
     return ComparedFiles(_texts(before), _texts(after), steps)
 
 
+def _lines(campaign: Campaign) -> Iterator[tuple[tuple[str, str], tuple[int, int]]]:
+    """Of each step the lines in which it stands: up to the next one that begins in another line."""
+    starts = sorted({step.place.line or 0 for step in campaign.steps})
+    for step in campaign.steps:
+        line = step.place.line or 0
+        following = next((start for start in starts if start > line), LAST_LINE)
+        yield (campaign.key, step.id), (line, following - 1)
+
+
 def _texts(workspace: Workspace) -> dict[str, str]:
-    found = {}
-    for pattern in ("campaigns/*.yaml", "templates/**/*"):
-        for path in sorted(workspace.root.glob(pattern)):
-            text = path.suffix in (
-                ".yaml",
-                ".md",
-                ".html",
-                ".txt",
-                ".sms",
-                ".push",
-                ".mjml",
-            )
-            if (
-                text
-                and path.is_file()
-                and inside(path, workspace.root / pattern.partition("/")[0])
-            ):
-                found[path.relative_to(workspace.root).as_posix()] = path.read_text(
-                    "utf-8", "replace"
-                )
+    """The files of a workspace whose lines can be compared, by their names."""
+    root, found = workspace.root, {}
+    for folder, pattern in zip(FOLDERS, ("*.yaml", "**/*"), strict=True):
+        for path in sorted((root / folder).glob(pattern)):
+            ours = path.suffix in TEXTS and path.is_file()
+            if ours and inside(path, root / folder):
+                name = path.relative_to(root).as_posix()
+                found[name] = path.read_text("utf-8", "replace")
     return found
 
 
-def _show(changes: list[Change], zone: str, at: datetime, end: datetime) -> None:
+def _print(changes: Sequence[Change], zone: str, end: datetime) -> None:
     until = local_text(end, zone)[:10]
     if not changes:
         say(f"Nothing changes for anybody until {until}.")
         return
-    table = TerminalTable("What changes, and by which line")
-    for name in ("Campaign", "Step", "People", "", "For example", "Line"):
-        table.add_column(
-            name, justify="right" if name == "People" else "left", overflow="fold"
-        )
-    for (campaign, step, kind), members in grouped(changes).items():
-        people = {(each.contact, each.record) for each in members}
-        table.add_row(
-            campaign,
-            step,
-            f"{len(people):,}",
-            WORDS[kind],
-            _example(members[0], zone),
-            str(members[0].cause or ""),
-        )
-    draw(table)
-    affected = {each.contact for each in changes}
+    draw(_table(changes, zone))
+    affected = {change.contact for change in changes}
     say(f"{len(changes):,} message(s) of {len(affected):,} people until {until}.")
 
 
+def _table(changes: Sequence[Change], zone: str) -> TerminalTable:
+    table = TerminalTable("What changes, and by which line")
+    names = ("Campaign", "Step", "People", "", "For example", "Line")
+    add_columns(table, *names, right=("People",), overflow="fold")
+    for (campaign, step, kind), group in grouped(changes).items():
+        table.add_row(
+            campaign,
+            step,
+            f"{_people(group):,}",
+            WORDS[kind],
+            _example(group[0], zone),
+            str(group[0].cause or ""),
+        )
+    return table
+
+
+def _people(group: Sequence[Change]) -> int:
+    return len({(change.contact, change.record) for change in group})
+
+
 def _example(change: Change, zone: str) -> str:
-    times = " → ".join(
-        local_text(each, zone) if each else "never"
-        for each in (change.before, change.after)
-    )
+    before = local_or_never(change.before, zone)
+    after = local_or_never(change.after, zone)
     why = f" ({change.why})" if change.why and change.kind != "gained" else ""
-    return f"{change.contact}: {times}{why}"
+    return f"{change.contact}: {before} → {after}{why}"
 
 
-def _github(changes: list[Change], zone: str) -> None:
+def _print_annotations(changes: Sequence[Change], zone: str) -> None:
     """Annotations of a pull request, each at the line that causes it."""
-    for (campaign, step, kind), members in grouped(changes).items():
-        cause = members[0].cause
-        place = (
-            f"file={cause.file},line={cause.line or 1}"
-            if cause
-            else f"file=campaigns/{campaign}.yaml,line=1"
-        )
-        people = len({(each.contact, each.record) for each in members})
-        say(
-            f"::notice {place}::{campaign}, {step}: {people} people {WORDS[kind]}, as {_example(members[0], zone)}"
-        )
+    for (campaign, step, kind), group in grouped(changes).items():
+        cause = group[0].cause
+        file = cause.file if cause else f"campaigns/{campaign}.yaml"
+        line = (cause.line if cause else None) or 1
+        about = f"{campaign}, {step}: {_people(group)} people {WORDS[kind]}"
+        example = _example(group[0], zone)
+        say(f"::notice file={file},line={line}::{about}, as {example}")
 
 
 def _row(change: Change) -> dict[str, object]:
@@ -220,8 +210,8 @@ def _row(change: Change) -> dict[str, object]:
         "step": change.step,
         "contact": change.contact,
         "record": change.record,
-        "before": instant_text(change.before) if change.before else None,
-        "after": instant_text(change.after) if change.after else None,
+        "before": instant_or_none(change.before),
+        "after": instant_or_none(change.after),
         "why": change.why,
         "place": str(change.cause) if change.cause else None,
     }

@@ -45,40 +45,48 @@ def inbound(
     if dry_run:
         for mail in _mails(app, source):
             for finding in read(mail.data):
-                _print(mail.name, finding, as_json)
+                _print_finding(mail.name, finding, as_json)
         return
     with app.opened(now) as (_, database, at):
         feedback = Feedback(database, at)
         count = 0
         for mail in _mails(app, source):
             feedback.take(read(mail.data), identity_of(mail.data))
+            # Only now does the mailbox forget it: a mail read twice changes nothing, one that is lost does.
             mail.taken()
             count += 1
-    _tell(feedback.report, count, as_json)
+    if as_json:
+        print_json(_row(feedback.report, count))
+    else:
+        _print(feedback.report, count)
 
 
 def _mails(app: App, source: str | None) -> Iterator[Incoming]:
+    """Raises DripError where nothing says which."""
     if source == "-":
         return split("-", sys.stdin.buffer.read())
     if source is not None:
         return mails_in(Path(source))
     options = app.workspace().mailbox()
     if options is None:
-        help = "name a file, a folder, or `-`; or write `inbound:` with host, user and password into _settings.yaml"
-        raise DripError("Nothing says where mails come back to.", help=help)
+        raise DripError(
+            "Nothing says where mails come back to.",
+            help="name a file, a folder, or `-`; or write `inbound:` with host, user "
+            "and password into _settings.yaml",
+        )
     return mails_by_imap(options)
 
 
-def _print(name: str, finding: Finding, as_json: bool) -> None:
+def _print_finding(name: str, finding: Finding, as_json: bool) -> None:
     if as_json:
-        print_json({"file": name, **_row(finding)})
+        print_json({"file": name, **_finding_row(finding)})
         return
-    who = finding.recipient or "nobody in particular"
+    whose = finding.recipient or "nobody in particular"
     meaning = f", {finding.meaning}" if finding.kind in ("bounce", "delayed") else ""
-    say(f"{name}: {finding.kind} of {who}{meaning}: {finding.reason}")
+    say(f"{name}: {finding.kind} of {whose}{meaning}: {finding.reason}")
 
 
-def _row(finding: Finding) -> dict[str, str | None]:
+def _finding_row(finding: Finding) -> dict[str, str | None]:
     return {
         "kind": finding.kind,
         "recipient": finding.recipient or None,
@@ -88,37 +96,30 @@ def _row(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _tell(report: FeedbackReport, count: int, as_json: bool) -> None:
-    if as_json:
-        numbers = {
-            "suppressed": report.suppressed,
-            "known": report.known,
-            "unmatched": len(report.unmatched),
-        }
-        unmatched = [_row(finding) for finding in report.unmatched]
-        print_json(
-            {
-                "mails": count,
-                **report.counts,
-                **numbers,
-                "about_no_message": unmatched,
-                "alarms": report.alarms,
-            }
-        )
-        return
-    kinds = (
-        ", ".join(f"{number} {kind}" for kind, number in sorted(report.counts.items()))
-        or "nothing new"
-    )
+def _row(report: FeedbackReport, count: int) -> dict[str, object]:
+    return {
+        "mails": count,
+        **report.counts,
+        "suppressed": report.suppressed,
+        "known": report.known,
+        "unmatched": len(report.unmatched),
+        "about_no_message": [_finding_row(finding) for finding in report.unmatched],
+        "alarms": report.alarms,
+    }
+
+
+def _print(report: FeedbackReport, count: int) -> None:
+    counts = sorted(report.counts.items())
+    kinds = ", ".join(f"{number} {kind}" for kind, number in counts) or "nothing new"
     before = f", {report.known} known before" if report.known else ""
     say(
-        f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will not be written to again."
+        f"{count} mail(s) read: {kinds}{before}; {report.suppressed} address(es) will "
+        "not be written to again."
     )
     for finding in report.unmatched[:SHOWN]:
-        say(
-            f"about no message of ours: {finding.kind} of {finding.recipient or '?'}: {finding.reason}",
-            err=True,
-        )
+        whose = finding.recipient or "?"
+        about = f"about no message of ours: {finding.kind} of {whose}"
+        say(f"{about}: {finding.reason}", err=True)
     if len(report.unmatched) > SHOWN:
         say(f"… and {len(report.unmatched) - SHOWN} more", err=True)
     for alarm in report.alarms:

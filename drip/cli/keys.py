@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import secrets
+from collections.abc import Sequence
 
 import click
 
-from drip.cli.context import App, instant_text, json_option, pass_app
-from drip.cli.screen import TerminalTable, draw, print_json, say
-from drip.core.characters import hidden_in
-from drip.errors import DripError
-from drip.storage.base.database import add_link_key, drop_link_keys
+from drip.cli.context import App, app_of, json_option, pass_app
+from drip.cli.ordering import order_of, why_option
+from drip.cli.screen import print_json, say
+from drip.cli.tables import TerminalTable, add_columns, draw
+from drip.cli.texts import instant_or_none, instant_text
+from drip.commands import access
 from drip.storage.operating import api_keys
+from drip.storage.operating.api_keys import ApiKey
 
 # `consent`, `answers`, `clicks` and `coupons` say for somebody what only they can say. `dashboard` looks at its pages, as JSON.
 SCOPES = ("events", "contacts", "consent", "answers", "clicks", "coupons", "dashboard")
@@ -31,34 +33,36 @@ def keys(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    app = context.find_object(App)
-    assert app
-    with app.opened(None) as (_, database, _now), database.read() as connection:
+    with (
+        app_of(context).opened(None) as (_, database, _),
+        database.read() as connection,
+    ):
         found = api_keys.listed(connection)
-    rows = [
-        {
-            "name": each.name,
-            "scopes": sorted(each.scopes),
-            "created_at": instant_text(each.created_at),
-            "revoked_at": instant_text(each.revoked_at) if each.revoked_at else None,
-        }
-        for each in found
-    ]
-    if as_json:
-        for row in rows:
-            print_json(row)
+    if not as_json:
+        draw(_table(found))
         return
-    table = TerminalTable()
-    for name in ("Name", "Good for", "Since", "Revoked"):
-        table.add_column(name)
-    for row in rows:
-        table.add_row(
-            str(row["name"]),
-            ", ".join(row["scopes"] or []),
-            str(row["created_at"]),
-            str(row["revoked_at"] or ""),
+    for key in found:
+        print_json(
+            {
+                "name": key.name,
+                "scopes": sorted(key.scopes),
+                "created_at": instant_text(key.created_at),
+                "revoked_at": instant_or_none(key.revoked_at),
+            }
         )
-    draw(table)
+
+
+def _table(found: Sequence[ApiKey]) -> TerminalTable:
+    table = TerminalTable()
+    add_columns(table, "Name", "Good for", "Since", "Revoked")
+    for key in found:
+        table.add_row(
+            key.name,
+            ", ".join(sorted(key.scopes)),
+            instant_text(key.created_at),
+            instant_or_none(key.revoked_at) or "",
+        )
+    return table
 
 
 @keys.command("add")
@@ -71,8 +75,9 @@ def keys(context: click.Context, as_json: bool) -> None:
     required=True,
     help="What it is good for.",
 )
+@why_option
 @pass_app
-def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
+def add(app: App, name: str, scopes: tuple[str, ...], why: str | None) -> None:
     """Makes a token and prints it, this once: only a hash of it is kept.
 
     Example: drip keys add shop --scope events
@@ -81,35 +86,23 @@ def add(app: App, name: str, scopes: tuple[str, ...]) -> None:
     a topic, `TOPIC.confirmed`, `TOPIC.requested`), answers a survey, follows a link or redeems a code needs `consent`,
     `answers`, `clicks` or `coupons` besides.
     """
-    if hidden := hidden_in(name):
-        raise DripError(
-            f"The name holds the character {hidden}, which nobody can see.",
-            help="type it anew",
-        )
-    token = f"drip_{secrets.token_urlsafe(32)}"
     with app.opened(None) as (_, database, now), database.write() as connection:
-        if not api_keys.add(connection, name, token, scopes, now):
-            raise DripError(
-                f"There is a key `{name}` already.",
-                help="name it otherwise; revoked ones keep their names",
-            )
+        token = access.add_key(connection, order_of(app, now, why), name, scopes)
     say(token)
     say("Keep it well: it is not shown again.", err=True)
 
 
 @keys.command("revoke")
 @click.argument("name")
+@why_option
 @pass_app
-def revoke(app: App, name: str) -> None:
+def revoke(app: App, name: str, why: str | None) -> None:
     """A token is good no more.
 
-    Example: drip keys revoke shop
+    Example: drip keys revoke shop --why "it was in a public repository"
     """
     with app.opened(None) as (_, database, now), database.write() as connection:
-        if not api_keys.revoke(connection, name, now):
-            raise DripError(
-                f"There is no key `{name}` that is good.", help="`drip keys` lists them"
-            )
+        access.revoke_key(connection, order_of(app, now, why), name)
     say(f"{name} is revoked.")
 
 
@@ -119,8 +112,9 @@ def revoke(app: App, name: str) -> None:
     is_flag=True,
     help="Somebody else may have the old keys: links signed by them are good no more.",
 )
+@why_option
 @pass_app
-def rotate(app: App, leaked: bool) -> None:
+def rotate(app: App, leaked: bool, why: str | None) -> None:
     """Signs the links of new messages by a new key. Links that are out there stay good.
 
     \b
@@ -131,8 +125,7 @@ def rotate(app: App, leaked: bool) -> None:
     those people anew.
     """
     with app.opened(None) as (_, database, now), database.write() as connection:
-        before = drop_link_keys(connection) if leaked else 0
-        add_link_key(connection, now)
-    say(
-        f"New links are signed by a new key.{f' {before} old one(s) are gone.' if before else ''}"
-    )
+        order = order_of(app, now, why)
+        gone = access.rotate_link_keys(connection, order, leaked=leaked)
+    lost = f" {gone} old one(s) are gone." if gone else ""
+    say(f"New links are signed by a new key.{lost}")

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import click
+from sqlalchemy import Connection
 
-from drip.cli.context import (
-    App,
-    entry_row,
-    instant_text,
-    json_option,
-    now_option,
-    pass_app,
-    read_clock,
-)
+from drip.cli.context import App, json_option, now_option, pass_app, read_clock
 from drip.cli.preview import progress_bar
-from drip.cli.screen import draw, print_json, say, words
+from drip.cli.screen import print_json, say
 from drip.cli.show import Shown, timeline
+from drip.cli.tables import draw, words
+from drip.cli.texts import entry_row, instant_or_none, instant_text
 from drip.core.calendar import local, zone
 from drip.preview.explaining import AHEAD, TICK, Explained, explained
+from drip.storage.base.database import Database
+from drip.storage.operating import audit
+from drip.storage.operating.audit import AuditRow
+from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.workspace import Workspace
 
@@ -32,6 +33,9 @@ FOLLOW_EVERY_S = 1.0
 @click.option("--since", metavar="TIME", help="From this time on.")
 @click.option("--contact", metavar="KEY", help="One contact's lines.")
 @click.option("--campaign", metavar="NAME", help="One campaign's lines.")
+@click.option(
+    "--audit", "ordered", is_flag=True, help="What people ordered instead, and why."
+)
 @click.option("--follow", is_flag=True, help="Go on with what is new, until Ctrl-C.")
 @json_option
 @pass_app
@@ -40,6 +44,7 @@ def log(
     since: str | None,
     contact: str | None,
     campaign: str | None,
+    ordered: bool,
     follow: bool,
     as_json: bool,
 ) -> None:
@@ -48,46 +53,107 @@ def log(
     \b
     Example: drip log --since 2026-11-22 --campaign newsletter
              drip log --contact ana --json
+             drip log --audit --since 2026-11-22
     """
     with app.opened(None) as (workspace, database, _):
         start = app.instant(workspace, since) if since else None
-        chosen = (campaign,) if campaign else ()
-        while True:
-            until = read_clock() if follow else None
+        asked = _LogRequest(workspace.timezone, contact, campaign, as_json)
+        print_since = asked.print_orders if ordered else asked.print_ledger
+        if follow:
+            _follow(database, start, print_since)
+        else:
             with database.read() as connection:
-                found = list(
-                    entries(
-                        connection,
-                        since=start,
-                        until=until,
-                        contact=contact,
-                        campaigns=chosen,
-                    )
-                )
-            _print(found, workspace, as_json)
-            if not follow:
-                return
-            start = (until or read_clock()) + TICK
-            try:
-                time.sleep(FOLLOW_EVERY_S)
-            except KeyboardInterrupt:
-                return
+                print_since(connection, start, None)
 
 
-def _print(found: Sequence[LedgerRow], workspace: Workspace, as_json: bool) -> None:
-    timezone = workspace.timezone
-    for entry in found:
-        row = entry_row(entry, timezone)
-        if as_json:
-            print_json(row)
-            continue
-        place = f" ({entry.place})" if entry.place else ""
-        why = f"  {entry.code}: {entry.sentence}{place}" if entry.code else ""
-        step = f" {entry.step}" if entry.step else ""
-        record = f"/{entry.record}" if entry.record else ""
-        say(
-            f"{row['local']}  {entry.outcome:<8}  {entry.contact}{record}  {entry.campaign}{step}{why}"
+Printing = Callable[[Connection, datetime | None, datetime | None], None]
+
+
+def _follow(database: Database, start: datetime | None, print_since: Printing) -> None:
+    """Prints what is new, again and again, until Ctrl-C."""
+    while True:
+        until = read_clock()
+        with database.read() as connection:
+            print_since(connection, start, until)
+        start = until + TICK
+        try:
+            time.sleep(FOLLOW_EVERY_S)
+        except KeyboardInterrupt:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _LogRequest:
+    """Whose lines `drip log` is asked for, and how they are printed."""
+
+    timezone: str
+    contact: str | None
+    campaign: str | None
+    as_json: bool
+
+    def print_ledger(
+        self, connection: Connection, since: datetime | None, until: datetime | None
+    ) -> None:
+        """What happened to messages and runs."""
+        found = entries(
+            connection,
+            since=since,
+            until=until,
+            contact=self.contact,
+            campaigns=(self.campaign,) if self.campaign else (),
         )
+        # All of it before the first line: whoever reads slowly would keep the snapshot open.
+        for entry in list(found):
+            row = entry_row(entry, self.timezone)
+            if self.as_json:
+                print_json(row)
+            else:
+                say(_ledger_line(entry, row["local"]))
+
+    def print_orders(
+        self, connection: Connection, since: datetime | None, until: datetime | None
+    ) -> None:
+        """What people ordered."""
+        for order in audit.orders(
+            connection, since, until, self.campaign, self.contact
+        ):
+            if self.as_json:
+                print_json(_order_row(order, self.timezone))
+            else:
+                say(_order_line(order, self.timezone))
+
+
+def _ledger_line(entry: LedgerRow, wall: str) -> str:
+    step = f" {entry.step}" if entry.step else ""
+    record = f"/{entry.record}" if entry.record else ""
+    place = f" ({entry.place})" if entry.place else ""
+    why = f"  {entry.code}: {entry.sentence}{place}" if entry.code else ""
+    who = f"{entry.contact}{record}"
+    return f"{wall}  {entry.outcome:<8}  {who}  {entry.campaign}{step}{why}"
+
+
+def _order_row(order: AuditRow, timezone: str) -> dict[str, str | None]:
+    return {
+        "at": instant_text(order.at),
+        "local": _wall(order.at, timezone),
+        "by": order.by,
+        "command": order.command,
+        "about": order.about,
+        "contact": order.contact,
+        "why": order.why,
+    }
+
+
+def _order_line(order: AuditRow, timezone: str) -> str:
+    """`2026-11-28T14:05-06:00  ana  hold newsletter: wrong price`."""
+    about = " ".join(text for text in (order.about, order.contact) if text)
+    why = f": {order.why}" if order.why else ""
+    said = f"{order.command} {about}".rstrip()
+    return f"{_wall(order.at, timezone)}  {order.by}  {said}{why}"
+
+
+def _wall(at: datetime, timezone: str) -> str:
+    return at.astimezone(zone(timezone)).isoformat(timespec="minutes")
 
 
 @click.command()
@@ -109,73 +175,75 @@ def explain(
         with progress_bar(at, at + AHEAD) as progress:
             found = explained(workspace, database, contact, campaign, at, progress)
         timezone = workspace.settings.timezone
-        if as_json:
-            for entry in (*found.past, *found.coming):
-                print_json({**entry_row(entry, timezone), "coming": entry.at > at})
-            for name, reason in found.nothing.items():
-                place = str(reason.place)
-                print_json(
-                    {
-                        "contact": contact,
-                        "campaign": name,
-                        "outcome": None,
-                        "code": reason.code,
-                        "sentence": reason.sentence,
-                        "place": place,
-                    }
-                )
-            for each in found.given_up:
-                print_json(
-                    {
-                        "contact": contact,
-                        "campaign": None,
-                        "outcome": None,
-                        "code": "suppressed",
-                        "channel": each.channel,
-                        "sentence": each.reason,
-                        "at": each.at.isoformat(),
-                    }
-                )
-            if found.sign_up:
-                until = (
-                    instant_text(found.sign_up.until) if found.sign_up.until else None
-                )
-                print_json(
-                    {
-                        "contact": contact,
-                        "campaign": None,
-                        "outcome": None,
-                        "code": "sign-up",
-                        "sentence": found.known_by(zone(timezone)),
-                        "until": until,
-                    }
-                )
+        if not as_json:
+            _print_explained(workspace, found, at)
             return
-        if known_by := found.known_by(zone(timezone)):
-            draw(words(f"{contact} is {known_by}.", style="yellow"))
-        for each in found.given_up:
-            since = local(each.at, zone(timezone))
-            said = f"{each.address} is never written to again since {since:%a %-d %b %Y %H:%M}: {each.reason}"
-            draw(words(said, style="red"))
-        if found.past or found.coming:
-            _show_explained(workspace, found, at)
-        for name, reason in found.nothing.items():
-            draw(
-                words(
-                    (name, "bold"),
-                    f": nothing. {reason.code}: {reason.sentence} [{reason.place}]",
-                )
-            )
+        for row in _explained_rows(found, contact, timezone, at):
+            print_json(row)
 
 
-def _show_explained(workspace: Workspace, found: Explained, at: datetime) -> None:
-    for title, lines in (
-        (f"{found.contact.key}, so far", found.past),
-        (f"Coming in {AHEAD.days} days, if nothing new happens", found.coming),
-    ):
+def _explained_rows(
+    found: Explained, contact: str, timezone: str, at: datetime
+) -> Iterator[Mapping[str, Any]]:
+    for entry in (*found.past, *found.coming):
+        yield {**entry_row(entry, timezone), "coming": entry.at > at}
+    for campaign, reason in found.nothing.items():
+        nothing = _nothing_row(contact, campaign, reason.code, reason.sentence)
+        yield {**nothing, "place": str(reason.place)}
+    for address in found.given_up:
+        yield _given_up_row(contact, address)
+    if found.sign_up:
+        known_by = found.known_by(zone(timezone))
+        nothing = _nothing_row(contact, None, "sign-up", known_by)
+        yield {**nothing, "until": instant_or_none(found.sign_up.until)}
+
+
+def _nothing_row(
+    contact: str, campaign: str | None, code: str, sentence: str | None
+) -> dict[str, str | None]:
+    """That nothing happens, and why."""
+    return {
+        "contact": contact,
+        "campaign": campaign,
+        "outcome": None,
+        "code": code,
+        "sentence": sentence,
+    }
+
+
+def _given_up_row(contact: str, address: GivenUp) -> dict[str, str | None]:
+    return {
+        "contact": contact,
+        "campaign": None,
+        "outcome": None,
+        "code": "suppressed",
+        "channel": address.channel,
+        "sentence": address.reason,
+        "at": address.at.isoformat(),
+    }
+
+
+def _print_explained(workspace: Workspace, found: Explained, at: datetime) -> None:
+    here = zone(workspace.settings.timezone)
+    if known_by := found.known_by(here):
+        draw(words(f"{found.contact.key} is {known_by}.", style="yellow"))
+    for address in found.given_up:
+        since = f"{local(address.at, here):%a %-d %b %Y %H:%M}"
+        said = f"{address.address} is never written to again since {since}"
+        draw(words(f"{said}: {address.reason}", style="red"))
+    if found.past or found.coming:
+        _draw_timelines(workspace, found, at)
+    for campaign, reason in found.nothing.items():
+        said = f": nothing. {reason.code}: {reason.sentence} [{reason.place}]"
+        draw(words((campaign, "bold"), said))
+
+
+def _draw_timelines(workspace: Workspace, found: Explained, at: datetime) -> None:
+    coming = f"Coming in {AHEAD.days} days, if nothing new happens"
+    timelines = {f"{found.contact.key}, so far": found.past, coming: found.coming}
+    for title, lines in timelines.items():
         draw(words(title, style="bold"))
         titles = {entry.campaign: entry.campaign for entry in lines}
-        draw(
-            timeline(Shown(titles, at, at + AHEAD, workspace.settings.timezone), lines)
-        )
+        shown = Shown(titles, at, at + AHEAD, workspace.settings.timezone)
+        draw(timeline(shown, lines))
         say()

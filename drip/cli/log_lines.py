@@ -8,8 +8,12 @@ from datetime import UTC, datetime
 from drip.cli.screen import say
 from drip.core.characters import json_text
 
+# Whose words are lines of the log: our own, and those of the libraries that work beside us. Without a handler theirs would be bare
+# sentences on standard error, which break a log of JSON lines.
+LOGGERS = ("drip", "uvicorn", "apscheduler", "asyncio")
 
-class _Lines(logging.Handler):
+
+class _LogLines(logging.Handler):
     """A log line is a sentence and a stable action, on standard error."""
 
     def __init__(self, as_json: bool) -> None:
@@ -24,27 +28,25 @@ class _Lines(logging.Handler):
             self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> str:
-        at = (
-            datetime.fromtimestamp(record.created, UTC)
-            .isoformat(timespec="seconds")
-            .replace("+00:00", "Z")
-        )
-        action = getattr(record, "action", record.name)
-        if self._as_json:
-            line = {
-                "at": at,
-                "level": record.levelname.lower(),
-                "action": action,
-                "sentence": record.getMessage(),
-            }
-            return json_text(line)
-        return f"{at} {record.levelname:<7} {record.getMessage()} [{action}]"
+        written = datetime.fromtimestamp(record.created, UTC)
+        at = written.isoformat(timespec="seconds").replace("+00:00", "Z")
+        action, sentence = getattr(record, "action", record.name), record.getMessage()
+        if not self._as_json:
+            return f"{at} {record.levelname:<7} {sentence} [{action}]"
+        line = {
+            "at": at,
+            "level": record.levelname.lower(),
+            "action": action,
+            "sentence": sentence,
+        }
+        return json_text(line)
 
 
 def log_to_stderr(as_json: bool) -> None:
-    """The log goes to stderr, as lines for people or as JSON; so does what the pages' server has to say."""
-    for name in ("drip", "uvicorn"):
+    """The log goes to stderr, as lines for people or as JSON; so does what the libraries beside us have to say."""
+    handler = _LogLines(as_json)
+    for name in LOGGERS:
         log = logging.getLogger(name)
-        log.handlers = [_Lines(as_json)]
+        log.handlers = [handler]
         log.propagate = False
     logging.getLogger("drip").setLevel(logging.INFO)

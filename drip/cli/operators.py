@@ -6,12 +6,14 @@ import sys
 
 import click
 
-from drip.cli.context import App, instant_text, json_option, pass_app
-from drip.cli.screen import TerminalTable, ask, draw, print_json, say
+from drip.cli.context import App, app_of, json_option, pass_app
+from drip.cli.ordering import order_of, why_option
+from drip.cli.screen import ask, print_json, say
+from drip.cli.tables import TerminalTable, add_columns, draw
+from drip.cli.texts import instant_text
+from drip.commands import access
 from drip.errors import DripError
 from drip.storage.operating import operators as store
-
-LONGEST_NAME = 80
 
 
 @click.group(invoke_without_command=True)
@@ -28,95 +30,80 @@ def operators(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    app = context.find_object(App)
-    assert app
-    with app.opened(None) as (_, database, _now), database.read() as connection:
-        rows = [
-            {"name": each.name, "created_at": instant_text(each.created_at)}
-            for each in store.listed(connection)
-        ]
-    if as_json:
-        for row in rows:
-            print_json(row)
-        return
+    with (
+        app_of(context).opened(None) as (_, database, _),
+        database.read() as connection,
+    ):
+        found = store.listed(connection)
     table = TerminalTable()
-    table.add_column("Name")
-    table.add_column("Since")
-    for row in rows:
-        table.add_row(row["name"], row["created_at"])
-    draw(table)
+    add_columns(table, "Name", "Since")
+    for operator in found:
+        since = instant_text(operator.created_at)
+        if as_json:
+            print_json({"name": operator.name, "created_at": since})
+        else:
+            table.add_row(operator.name, since)
+    if not as_json:
+        draw(table)
 
 
 @operators.command("add")
 @click.argument("name")
+@why_option
 @pass_app
-def add(app: App, name: str) -> None:
+def add(app: App, name: str, why: str | None) -> None:
     """Lets somebody in. Asks for the password; where nobody is there to type, its first line of input is taken.
 
     Example: drip operators add ana
     """
-    if not name.strip() or not name.isprintable() or len(name) > LONGEST_NAME:
-        raise DripError(
-            "That cannot be a name.", help=f"use up to {LONGEST_NAME} letters"
-        )
-    password = _password()
-    from drip.web.dashboard.passwords import hash_of
-
+    access.refuse_name(name)
+    hashed = _hashed_password()
     with app.opened(None) as (_, database, now), database.write() as connection:
-        if not store.add(connection, name, hash_of(password), now):
-            raise DripError(
-                f"There is an operator `{name}` already.",
-                help="`drip operators password NAME` sets another password",
-            )
+        access.add_operator(connection, order_of(app, now, why), name, hashed)
     say(f"{name} may log in.")
 
 
 @operators.command("password")
 @click.argument("name")
+@why_option
 @pass_app
-def password(app: App, name: str) -> None:
+def password(app: App, name: str, why: str | None) -> None:
     """Sets another password. Whoever is logged in by the old one is logged out.
 
     Example: drip operators password ana
     """
-    given = _password()
-    from drip.web.dashboard.passwords import hash_of
-
-    with app.opened(None) as (_, database, _now), database.write() as connection:
-        _known(store.set_password(connection, name, hash_of(given)), name)
+    hashed = _hashed_password()
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        access.set_password(connection, order_of(app, now, why), name, hashed)
     say(f"{name} has another password.")
 
 
 @operators.command("remove")
 @click.argument("name")
+@why_option
 @pass_app
-def remove(app: App, name: str) -> None:
+def remove(app: App, name: str, why: str | None) -> None:
     """Lets somebody in no more, and logs them out.
 
-    Example: drip operators remove ana
+    Example: drip operators remove ana --why "works elsewhere now"
     """
-    with app.opened(None) as (_, database, _now), database.write() as connection:
-        _known(store.remove(connection, name), name)
+    with app.opened(None) as (_, database, now), database.write() as connection:
+        access.remove_operator(connection, order_of(app, now, why), name)
     say(f"{name} may not log in any more.")
 
 
-def _known(there: bool, name: str) -> None:
-    if not there:
-        raise DripError(
-            f"There is no operator `{name}`.", help="`drip operators` lists them"
-        )
+def _hashed_password() -> str:
+    """What is kept of the password that is typed. Raises DripError for one that is too short or too long."""
+    # With the pages of the dashboard beside it, which take half a second to import.
+    from drip.web.dashboard.passwords import LONGEST, SHORTEST, hash_of
 
-
-def _password() -> str:
-    """Raises DripError for one that is too short or too long."""
-    from drip.web.dashboard.passwords import LONGEST, SHORTEST
-
-    given = (
-        ask("Password") if sys.stdin.isatty() else sys.stdin.readline().rstrip("\r\n")
-    )
+    if sys.stdin.isatty():
+        given = ask("Password")
+    else:
+        given = sys.stdin.readline().rstrip("\r\n")
     if not SHORTEST <= len(given) <= LONGEST:
         raise DripError(
             f"A password has {SHORTEST} to {LONGEST} letters.",
             help="a few words that do not belong together are a good one",
         )
-    return given
+    return hash_of(given)

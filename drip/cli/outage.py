@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from drip.cli.context import instant_text, local_text
-from drip.cli.screen import TerminalTable, draw, print_json, say
+from drip.cli.screen import print_json, say
+from drip.cli.tables import TerminalTable, add_columns, draw
+from drip.cli.texts import instant_or_none, local_or_never, local_text
 from drip.preview.outages import KINDS, Effect, Kind
 from drip.preview.simulator import Outage
 
@@ -16,6 +17,8 @@ WORDS: dict[Kind, str] = {
     "merged": "is replaced by a newer one",
     "instead": "leaves in the place of another",
 }
+# Campaign, step, and what becomes of its messages.
+Group = tuple[str, str, Kind]
 
 
 def show_outage(
@@ -23,57 +26,61 @@ def show_outage(
 ) -> None:
     """Prints the effects of a downtime: a table by campaign and step, or JSON lines."""
     if as_json:
-        for each in found:
-            print_json(_row(each))
+        for effect in found:
+            print_json(_row(effect))
         return
     when = f"from {local_text(outage.start, zone)} to {local_text(outage.end, zone)}"
     if not found:
         say(f"If drip were down {when}, nothing would change for anybody.")
         return
-    groups: dict[tuple[str, str, Kind], list[Effect]] = defaultdict(list)
-    for each in found:
-        groups[each.campaign, each.step, each.kind].append(each)
     table = TerminalTable(f"If drip is down {when}")
-    for name in ("Campaign", "Step", "Messages", "", "For example"):
-        table.add_column(
-            name, justify="right" if name == "Messages" else "left", overflow="fold"
-        )
-    for (campaign, step, kind), members in sorted(
-        groups.items(), key=lambda g: (KINDS.index(g[0][2]), g[0])
-    ):
+    names = ("Campaign", "Step", "Messages", "", "For example")
+    add_columns(table, *names, right=("Messages",), overflow="fold")
+    for (campaign, step, kind), effects in _grouped(found):
         table.add_row(
             campaign,
             step.removeprefix("send "),
-            f"{len(members):,}",
+            f"{len(effects):,}",
             WORDS[kind],
-            _example(members[0], zone),
+            _example(effects[0], zone),
         )
     draw(table)
-    counts = ", ".join(
-        f"{number:,} {kind}"
-        for kind in KINDS
-        if (number := sum(each.kind == kind for each in found))
+    say(f"{_counts(found)}. Nothing was sent; this was a rehearsal.")
+
+
+def _grouped(found: Sequence[Effect]) -> list[tuple[Group, list[Effect]]]:
+    """By kind, the worst first, then by campaign and step."""
+    groups: dict[Group, list[Effect]] = defaultdict(list)
+    for effect in found:
+        groups[effect.campaign, effect.step, effect.kind].append(effect)
+    return sorted(
+        groups.items(), key=lambda group: (KINDS.index(group[0][2]), group[0])
     )
-    say(f"{counts}. Nothing was sent; this was a rehearsal.")
 
 
-def _example(each: Effect, zone: str) -> str:
-    times = " → ".join(
-        local_text(at, zone) if at else "never" for at in (each.before, each.after)
-    )
-    return f"{each.contact}: {times}{f' ({each.why})' if each.why else ''}"
+def _counts(found: Sequence[Effect]) -> str:
+    """`3 late, 1 dropped`."""
+    counts = Counter(effect.kind for effect in found)
+    return ", ".join(f"{counts[kind]:,} {kind}" for kind in KINDS if counts[kind])
 
 
-def _row(each: Effect) -> dict[str, object]:
+def _example(effect: Effect, zone: str) -> str:
+    before = local_or_never(effect.before, zone)
+    after = local_or_never(effect.after, zone)
+    why = f" ({effect.why})" if effect.why else ""
+    return f"{effect.contact}: {before} → {after}{why}"
+
+
+def _row(effect: Effect) -> dict[str, object]:
     return {
-        "effect": each.kind,
-        "campaign": each.campaign,
-        "step": each.step,
-        "contact": each.contact,
-        "record": each.record,
-        "occurrence": each.occurrence,
-        "before": instant_text(each.before) if each.before else None,
-        "after": instant_text(each.after) if each.after else None,
-        "why": each.why,
-        "place": each.place,
+        "effect": effect.kind,
+        "campaign": effect.campaign,
+        "step": effect.step,
+        "contact": effect.contact,
+        "record": effect.record,
+        "occurrence": effect.occurrence,
+        "before": instant_or_none(effect.before),
+        "after": instant_or_none(effect.after),
+        "why": effect.why,
+        "place": effect.place,
     }

@@ -2,28 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import click
 from sqlalchemy import Connection
 
 from drip import papers
-from drip.cli.context import (
-    App,
-    instant_text,
-    json_option,
-    local_text,
-    now_option,
-    pass_app,
-)
-from drip.cli.screen import counted_rows, print_json, say, sure
+from drip.cli.context import App, json_option, now_option, pass_app
+from drip.cli.ordering import order_of, why_option
+from drip.cli.screen import print_json, say, sure
+from drip.cli.tables import counted_rows
+from drip.cli.texts import instant_text, local_text
+from drip.commands.forgetting import forget as forget_person
+from drip.commands.orders import Order, note
 from drip.errors import DripError
 from drip.importing import importer
-from drip.importing.rows import open_table, write_rejected
-from drip.storage.people import consents, erasing, people
-from drip.storage.people.people import Contact
+from drip.importing.batches import ImportOptions, ImportReport
+from drip.importing.rows import RowFile, open_table, write_rejected
+from drip.storage.base.database import Database
+from drip.storage.people import consents, contacts, erasing
+from drip.storage.people.consents import Word
+from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
-from drip.workspace import OWN
+from drip.workspace import OWN, Workspace
 
 SHOWN = 20
 
@@ -39,6 +42,7 @@ SHOWN = 20
     help="The field that a column holds.",
 )
 @click.option("--dry-run", is_flag=True, help="Say what would happen, change nothing.")
+@why_option
 @now_option
 @json_option
 @pass_app
@@ -48,6 +52,7 @@ def import_(
     file: Path,
     mapping: tuple[str, ...],
     dry_run: bool,
+    why: str | None,
     now: str | None,
     as_json: bool,
 ) -> None:
@@ -64,37 +69,17 @@ def import_(
     """
     with (
         app.opened(now) as (workspace, database, at),
-        counted_rows(f"Reading {file.name}") as tick,
+        counted_rows(f"Reading {file.name}") as progress,
     ):
-        table = open_table(file)
-        settings, named = workspace.settings, _mapping(mapping)
-        if what == "contacts":
-            report = importer.import_contacts(
-                database,
-                settings,
-                table,
-                named,
-                file.name,
-                at,
-                dry_run=dry_run,
-                progress=tick,
-            )
-        elif what == "events":
-            report = importer.import_events(
-                database, settings, table, named, dry_run=dry_run, progress=tick
-            )
-        else:
-            report = importer.import_records(
-                database,
-                settings,
-                what,
-                table,
-                named,
-                at,
-                dry_run=dry_run,
-                progress=tick,
-            )
-    _show(report, what, dry_run, as_json)
+        given = _ImportFile(
+            what, file.name, open_table(file), _mapping(mapping), dry_run
+        )
+        order = order_of(app, at, why)
+        report = _imported(workspace, database, given, order, progress)
+    if as_json:
+        print_json(_row(report, given))
+    else:
+        _print(report, given)
     if report.rejected and not dry_run:
         target = write_rejected(file, report.rejected)
         papers.note(workspace.root / OWN, target)
@@ -102,50 +87,85 @@ def import_(
     raise click.exceptions.Exit(1 if report.rejected else 0)
 
 
-def _show(
-    report: importer.ImportReport, what: str, dry_run: bool, as_json: bool
-) -> None:
-    if as_json:
-        counts = {
-            "new": report.new,
-            "changed": report.changed,
-            "same": report.same,
-            "consents": report.consents,
-        }
-        rejected = [{"line": row.line, "reason": why} for row, why in report.rejected]
-        print_json(
-            {
-                "what": what,
-                "dry_run": dry_run,
-                **counts,
-                "rejected": rejected,
-                "notes": report.notes,
-            }
+@dataclass(frozen=True, slots=True)
+class _ImportFile:
+    """What is to be imported: `contacts`, `events` or a kind of record, from which file, by which columns."""
+
+    what: str
+    name: str
+    table: RowFile
+    mapping: Mapping[str, str]
+    dry_run: bool
+
+
+def _imported(
+    workspace: Workspace,
+    database: Database,
+    given: _ImportFile,
+    order: Order,
+    progress: Callable[[int], None],
+) -> ImportReport:
+    """Takes the rows. Raises DripError for a file that cannot be one of these."""
+    settings, table, mapping = workspace.settings, given.table, given.mapping
+
+    def begin(connection: Connection) -> None:
+        # In the transaction of the first rows, so that none is in without it.
+        note(connection, order, f"import {given.what}", given.name)
+
+    options = ImportOptions(given.dry_run, progress, begin)
+    if given.what == "contacts":
+        return importer.import_contacts(
+            database, settings, table, mapping, given.name, order.at, options
         )
-        return
-    for note in report.notes[:SHOWN]:
-        say(f"note: {note}", err=True)
-    for row, why in report.rejected[:SHOWN]:
-        say(f"line {row.line}: {why}", err=True)
-    if len(report.rejected) > SHOWN:
-        say(f"… and {len(report.rejected) - SHOWN} more", err=True)
-    would = "would be " if dry_run else ""
-    consents = f", {report.consents} new consent(s)" if report.consents else ""
-    say(
-        f"{what}: {report.new} {would}new, {report.changed} changed, {report.same} the same as before, "
-        f"{len(report.rejected)} rejected{consents}."
+    if given.what == "events":
+        return importer.import_events(database, settings, table, mapping, options)
+    return importer.import_records(
+        database, settings, given.what, table, mapping, order.at, options
     )
 
 
-def _mapping(pairs: tuple[str, ...]) -> dict[str, str]:
-    split = [pair.partition("=") for pair in pairs]
-    for column, equals, field in split:
-        if not (column and equals and field):
+def _mapping(pairs: Sequence[str]) -> dict[str, str]:
+    """`COLUMN=FIELD` as a table. Raises DripError for what is none."""
+    mapping = {}
+    for pair in pairs:
+        column, _, field = pair.partition("=")
+        if not (column and field):
             raise DripError(
                 f"`--map {column}` does not name a field.",
                 help="write --map COLUMN=FIELD",
             )
-    return {column: field for column, _, field in split}
+        mapping[column] = field
+    return mapping
+
+
+def _row(report: ImportReport, given: _ImportFile) -> dict[str, object]:
+    return {
+        "what": given.what,
+        "dry_run": given.dry_run,
+        "new": report.new,
+        "changed": report.changed,
+        "same": report.same,
+        "consents": report.consents,
+        "rejected": [
+            {"line": row.line, "reason": reason} for row, reason in report.rejected
+        ],
+        "notes": report.notes,
+    }
+
+
+def _print(report: ImportReport, given: _ImportFile) -> None:
+    for remark in report.notes[:SHOWN]:
+        say(f"note: {remark}", err=True)
+    for row, reason in report.rejected[:SHOWN]:
+        say(f"line {row.line}: {reason}", err=True)
+    if len(report.rejected) > SHOWN:
+        say(f"… and {len(report.rejected) - SHOWN} more", err=True)
+    would = "would be " if given.dry_run else ""
+    said = f", {report.consents} new consent(s)" if report.consents else ""
+    say(
+        f"{given.what}: {report.new} {would}new, {report.changed} changed, "
+        f"{report.same} the same as before, {len(report.rejected)} rejected{said}."
+    )
 
 
 @click.command()
@@ -158,32 +178,37 @@ def consent(app: App, contact: str, as_json: bool) -> None:
     Example: drip consent ana
     """
     with app.opened(None) as (workspace, database, _), database.read() as connection:
-        found = consents.log_of(connection, _known(connection, contact).id)
-    for each in found:
+        number = known_contact(connection, contact).id
+        found = consents.log_of(connection, number)
+    for entry in found:
         if as_json:
-            print_json(
-                {
-                    "topic": each.topic,
-                    "channel": each.channel,
-                    "given": each.given,
-                    "at": instant_text(each.at),
-                    "source": each.source,
-                    "address": each.address,
-                    "recorded_at": instant_text(each.recorded_at),
-                    "proof": dict(each.proof) if each.proof else None,
-                }
-            )
-            continue
-        said = "yes" if each.given else "no"
-        proof = (
-            "; " + ", ".join(f"{name} {value}" for name, value in each.proof.items())
-            if each.proof
-            else ""
-        )
-        when = local_text(each.at, workspace.timezone)
-        say(f"{when}  {said:<3} {each.topic} by {each.channel} ({each.source}{proof})")
+            print_json(_consent_row(entry))
+        else:
+            say(_consent_line(entry, workspace.timezone))
     if not found and not as_json:
         say(f"{contact} has said nothing.")
+
+
+def _consent_row(entry: Word) -> dict[str, object]:
+    return {
+        "topic": entry.topic,
+        "channel": entry.channel,
+        "given": entry.given,
+        "at": instant_text(entry.at),
+        "source": entry.source,
+        "address": entry.address,
+        "recorded_at": instant_text(entry.recorded_at),
+        "proof": dict(entry.proof) if entry.proof else None,
+    }
+
+
+def _consent_line(entry: Word, timezone: str) -> str:
+    """`2026-11-22 09:00  yes offers by email (people.csv; ip 203.0.113.7)`."""
+    proofs = (entry.proof or {}).items()
+    proof = ", ".join(f"{name} {value}" for name, value in proofs)
+    source = f"{entry.source}; {proof}" if proof else entry.source
+    when, said = local_text(entry.at, timezone), "yes" if entry.given else "no"
+    return f"{when}  {said:<3} {entry.topic} by {entry.channel} ({source})"
 
 
 @click.command()
@@ -194,15 +219,21 @@ def consent(app: App, contact: str, as_json: bool) -> None:
     help="Also every other contact with the same e-mail address.",
 )
 @click.option("--yes", is_flag=True, help="Do not ask.")
+@why_option
 @now_option
 @pass_app
 def forget(
-    app: App, contact: str, same_address: bool, yes: bool, now: str | None
+    app: App,
+    contact: str,
+    same_address: bool,
+    yes: bool,
+    why: str | None,
+    now: str | None,
 ) -> None:
     """Erases a person: data, events, words, messages in files; runs end, codes are good no more.
 
     \b
-    Example: drip forget ana
+    Example: drip forget ana --why "asked for it on the phone"
              drip forget ana --same-address
 
     What stays: a keyed hash of the addresses, so that nobody writes to them again, and lines of the ledger without words, so that
@@ -210,32 +241,55 @@ def forget(
     """
     with app.opened(now) as (workspace, database, at):
         with database.read() as connection:
-            person = _known(connection, contact)
+            person = known_contact(connection, contact)
             others = erasing.same_address(connection, person)
-        gone = [person, *others] if same_address else [person]
-        names = ", ".join(each.key for each in gone)
         if person.erased_at:
             raise DripError(f"{contact} is erased already.")
+        gone = [person, *others] if same_address else [person]
         if not yes:
-            sure(f"Erase {names} for good?")
-        unwritten = dict.fromkeys(
-            paper for each in gone for paper in workspace.forget(database, each.id, at)
-        )
+            sure(f"Erase {_names(gone)} for good?")
+        order = order_of(app, at, why)
+        unwritten = _erase(workspace, database, order, gone)
         left = workspace.clear(database, at)
+    _print_erased(gone, unwritten, left)
+    if others and not same_address:
+        say(
+            f"{len(others)} other contact(s) with the same address stay, unwritten to: "
+            f"{_names(others)}."
+        )
+
+
+def _erase(
+    workspace: Workspace, database: Database, order: Order, gone: Sequence[Contact]
+) -> list[Path]:
+    """Erases these people; papers that cannot be written anew."""
+    own = workspace.root / OWN
+    unwritten: dict[Path, None] = {}
+    for person in gone:
+        papers_left = forget_person(database, own, order, person.id)
+        unwritten |= dict.fromkeys(papers_left)
+    return list(unwritten)
+
+
+def _print_erased(
+    gone: Sequence[Contact], unwritten: Sequence[Path], left: str | None
+) -> None:
+    are = "is" if len(gone) == 1 else "are"
     say(
-        f"{names} {'is' if len(gone) == 1 else 'are'} erased. A keyed hash of the addresses stays, so that nobody writes again."
+        f"{_names(gone)} {are} erased. A keyed hash of the addresses stays, so that "
+        "nobody writes again."
     )
     for paper in unwritten:
         say(f"{paper} may still hold them, and cannot be written: delete it by hand.")
     if left:
         say(
-            f"Something is left in files: {left}. The daemon tries it again; `drip db scrub` does so at once."
+            f"Something is left in files: {left}. The daemon tries it again; "
+            "`drip db scrub` does so at once."
         )
-    if others and not same_address:
-        count = f"{len(others)} other contact(s)"
-        say(
-            f"{count} with the same address stay, unwritten to: {', '.join(each.key for each in others)}."
-        )
+
+
+def _names(persons: Sequence[Contact]) -> str:
+    return ", ".join(person.key for person in persons)
 
 
 @click.command()
@@ -249,15 +303,17 @@ def export(app: App, contact: str) -> None:
     For people who have no e-mail address. Be sure who it is that asks.
     """
     with app.opened(None) as (_, database, _now), database.read() as connection:
-        print_json(exporting.of_contact(connection, _known(connection, contact).id))
+        number = known_contact(connection, contact).id
+        print_json(exporting.of_contact(connection, number))
 
 
-def _known(connection: Connection, key: str) -> Contact:
-    """Raises DripError for one that there is not."""
-    found = people.contacts_by_key(connection, [key])
+def known_contact(
+    connection: Connection,
+    key: str,
+    help: str = "look at its letters: a key is taken as it was imported",
+) -> Contact:
+    """The contact of this key. Raises DripError where there is none."""
+    found = contacts.contacts_by_key(connection, [key])
     if key not in found:
-        raise DripError(
-            f"There is no contact `{key}`.",
-            help="look at its letters: a key is taken as it was imported",
-        )
+        raise DripError(f"There is no contact `{key}`.", help=help)
     return found[key]

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +13,12 @@ import click
 
 from drip import papers, private
 from drip.cli.caps import show_caps
-from drip.cli.context import App, entry_row, json_option, now_option, pass_app
+from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.outage import show_outage
-from drip.cli.screen import bar, draw, print_json, say
+from drip.cli.screen import print_json, say
 from drip.cli.show import Shown, picture, timeline
+from drip.cli.tables import bar, draw
+from drip.cli.texts import entry_row
 from drip.errors import DripError, nearest
 from drip.language.phrases import span
 from drip.preview.forecast import Forecast, Sums, forecast, summed
@@ -98,79 +100,128 @@ def preview(
     It is the daemon's own planner on a copy of the database and a clock that runs ahead.
     """
     with app.opened(now) as (workspace, database, at):
-        first = app.instant(workspace, start) if start else at
-        if not at - FURTHEST < first < at + FURTHEST:
-            raise click.BadParameter("--from lies more than five years away")
+        first = _first(app, workspace, start, at)
         last = first + timedelta(days=days)
-        _known_campaigns(workspace, campaigns)
+        _refuse_unknown(workspace, campaigns)
         other = _tried(workspace, trial) if trial else None
         down = _outage(app, workspace, outage, at, last) if outage else None
-        asked = partial(
-            looking_ahead,
-            workspace,
-            database,
-            at,
-            last,
-            contact,
-            since=first,
-            campaigns=campaigns,
-        )
-
-        def sums(of: Workspace, shares: int | None = None) -> Sums:
-            with progress_bar(at, last) as progress:
-                return summed(
-                    of,
-                    database,
-                    at,
-                    last,
-                    since=first,
-                    campaigns=campaigns,
-                    progress=progress,
-                    shares=shares,
-                )
-
-        _broken(workspace)
+        _warn_of_broken(workspace)
         zone = workspace.settings.timezone
-        titles = {
-            key: campaign.title for key, campaign in workspace.loaded.campaigns.items()
-        }
+        looked = _Looked(workspace, database, at, first, last, zone, campaigns, contact)
         if caps or trial:
-            # Other processes would read the files, which do not have what is tried.
-            as_is = sums(workspace).pressure
-            show_caps(as_is, sums(other, 1).pressure if other else None, trial, as_json)
+            looked.print_caps(other, trial, as_json)
         elif down:
-            with asked() as found, asked(outage=down) as without:
-                show_outage(
-                    effects(found.entries(), without.entries(), down),
-                    down,
-                    zone,
-                    as_json,
-                )
+            looked.print_outage(down, as_json)
         elif as_json:
-            with asked() as found:
-                for entry in found.entries():
-                    print_json(entry_row(entry, zone))
+            looked.print_rows()
         elif contact:
-            with asked() as found:
-                draw(timeline(Shown(titles, first, last, zone), list(found.entries())))
+            looked.draw_timeline()
         elif html is not None:
-            samples = Samples()
-            with asked(seen=samples.look) as found:
-                chosen = [
-                    each
-                    for each in samples.chosen()
-                    if not campaigns or each.campaign in campaigns
-                ]
-                page = report(
-                    found, chosen, titles, zone, workspace.settings.business_name
-                )
-            written = _written(Path(html), page)
-            papers.note(workspace.root / OWN, written)
-            say(f"Wrote {written}")
+            looked.write_page(Path(html))
         else:
-            coming_time = sums(workspace).summary
-            titles |= {key: titles.get(key, key) for key in coming_time.campaigns}
-            draw(picture(Shown(titles, first, last, zone), coming_time))
+            looked.draw_picture()
+
+
+def _first(
+    app: App, workspace: Workspace, start: str | None, now: datetime
+) -> datetime:
+    """From when on it is shown. Raises click.BadParameter."""
+    first = app.instant(workspace, start) if start else now
+    if not now - FURTHEST < first < now + FURTHEST:
+        raise click.BadParameter("--from lies more than five years away")
+    return first
+
+
+@dataclass(frozen=True, slots=True)
+class _Looked:
+    """The time between two instants, simulated from `now` on, and the ways to show it."""
+
+    workspace: Workspace
+    database: Database
+    now: datetime
+    first: datetime
+    last: datetime
+    zone: str
+    campaigns: tuple[str, ...]
+    contact: str | None
+
+    def print_caps(
+        self, other: Workspace | None, trial: str | None, as_json: bool
+    ) -> None:
+        as_is = self._sums(self.workspace).pressure
+        # Other processes would read the files, which do not have what is tried.
+        would_be = self._sums(other, shares=1).pressure if other else None
+        show_caps(as_is, would_be, trial, as_json)
+
+    def print_outage(self, down: Outage, as_json: bool) -> None:
+        with self._forecast() as found, self._forecast(outage=down) as without:
+            changed = effects(found.entries(), without.entries(), down)
+            show_outage(changed, down, self.zone, as_json)
+
+    def print_rows(self) -> None:
+        with self._forecast() as found:
+            for entry in found.entries():
+                print_json(entry_row(entry, self.zone))
+
+    def draw_timeline(self) -> None:
+        with self._forecast() as found:
+            draw(timeline(self._shown(self._titles), list(found.entries())))
+
+    def write_page(self, folder: Path) -> None:
+        """One page of HTML, with samples of what is sent."""
+        samples = Samples()
+        with self._forecast(seen=samples.look) as found:
+            chosen = [
+                sample
+                for sample in samples.chosen()
+                if not self.campaigns or sample.campaign in self.campaigns
+            ]
+            business = self.workspace.settings.business_name
+            page = report(found, chosen, self._titles, self.zone, business)
+        written = write_page(folder, page)
+        papers.note(self.workspace.root / OWN, written)
+        say(f"Wrote {written}")
+
+    def draw_picture(self) -> None:
+        found = self._sums(self.workspace).summary
+        # Of a campaign that is gone runs may go on, and nothing knows its title.
+        names = {key: key for key in found.campaigns}
+        draw(picture(self._shown({**names, **self._titles}), found))
+
+    def _shown(self, titles: Mapping[str, str]) -> Shown:
+        return Shown(titles, self.first, self.last, self.zone)
+
+    @property
+    def _titles(self) -> dict[str, str]:
+        campaigns = self.workspace.loaded.campaigns
+        return {key: campaign.title for key, campaign in campaigns.items()}
+
+    @contextmanager
+    def _forecast(self, **more: Any) -> Iterator[Forecast]:
+        with looking_ahead(
+            self.workspace,
+            self.database,
+            self.now,
+            self.last,
+            self.contact,
+            since=self.first,
+            campaigns=self.campaigns,
+            **more,
+        ) as found:
+            yield found
+
+    def _sums(self, workspace: Workspace, shares: int | None = None) -> Sums:
+        with progress_bar(self.now, self.last) as progress:
+            return summed(
+                workspace,
+                self.database,
+                self.now,
+                self.last,
+                since=self.first,
+                campaigns=self.campaigns,
+                progress=progress,
+                shares=shares,
+            )
 
 
 @contextmanager
@@ -182,7 +233,7 @@ def looking_ahead(
     *about: Any,
     **more: Any,
 ) -> Iterator[Forecast]:
-    """As `foreseen`, with a bar that shows how far it is."""
+    """As `forecast`, with a bar that shows how far it is."""
     with ExitStack() as stack:
         with progress_bar(now, until) as progress:
             found = stack.enter_context(
@@ -206,7 +257,7 @@ def _tried(workspace: Workspace, trial: str) -> Workspace:
     return other
 
 
-def _written(folder: Path, page: str) -> Path:
+def write_page(folder: Path, page: str) -> Path:
     """The page, whole or not at all."""
     private.folder(folder)
     path, making = folder / "preview.html", folder / "preview.html.new"
@@ -220,16 +271,13 @@ def _outage(
 ) -> Outage:
     """`36 hours from 2026-12-04 18:00`. Raises click.BadParameter."""
     length, word, start = text.partition(" from ")
+    form = "`36 hours from 2026-12-04 18:00`"
     try:
         long = span(length)
     except ValueError as wrong:
-        raise click.BadParameter(
-            f"--outage: {wrong}; write `36 hours from 2026-12-04 18:00`"
-        ) from None
+        raise click.BadParameter(f"--outage: {wrong}; write {form}") from None
     if not word:
-        raise click.BadParameter(
-            "--outage is written as `36 hours from 2026-12-04 18:00`"
-        )
+        raise click.BadParameter(f"--outage is written as {form}")
     begins = app.instant(workspace, start.strip())
     if not now <= begins < last:
         raise click.BadParameter(
@@ -238,17 +286,16 @@ def _outage(
     return Outage(begins, begins + long)
 
 
-def _known_campaigns(workspace: Workspace, names: tuple[str, ...]) -> None:
+def _refuse_unknown(workspace: Workspace, names: tuple[str, ...]) -> None:
+    """Raises DripError for a campaign that there is not."""
     known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
     for name in names:
         if name not in known:
-            raise DripError(
-                f"There is no campaign `{name}`.",
-                help=nearest(name, known, what="campaigns"),
-            )
+            help = nearest(name, known, what="campaigns")
+            raise DripError(f"There is no campaign `{name}`.", help=help)
 
 
-def _broken(workspace: Workspace) -> None:
+def _warn_of_broken(workspace: Workspace) -> None:
     errors = [problem for problem in workspace.problems() if problem.level == "error"]
     if errors:
         files = ", ".join(sorted({problem.place.file for problem in errors}))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -9,16 +11,33 @@ from typing import Any
 import click
 
 from drip import private
-from drip.cli.context import App, instant_text, json_option, now_option, pass_app
-from drip.cli.screen import TerminalTable, draw, print_json, say
-from drip.core.lift import Lift, Share
+from drip.cli.context import App, json_option, now_option, pass_app
+from drip.cli.screen import print_json, say
+from drip.cli.tables import TerminalTable, add_columns, draw
+from drip.cli.texts import instant_text
+from drip.core.lift import Lift
 from drip.core.sheets import ENCODING, write_sheet
 from drip.engine.reporting import COLUMNS, CampaignReport, CapsReport, Side, rows
 from drip.engine.reporting import report as report_of
 from drip.errors import DripError, nearest
+from drip.storage.base.database import Database
 from drip.storage.reading.outcomes import Period
+from drip.storage.reading.pressure import Stretch
+from drip.workspace import Workspace
 
 DAYS = 30
+HEADINGS = (
+    "Sent",
+    "Failed",
+    "Skipped",
+    "Held",
+    "Waiting",
+    "Delivered",
+    "Bounced",
+    "Complaints",
+    "Opened",
+    "Clicked",
+)
 
 
 @click.command()
@@ -64,90 +83,108 @@ def report(
     that holds zero, nothing is proved yet.
     """
     with app.opened(now) as (workspace, database, at):
-        known = workspace.loaded.campaigns
-        unknown = sorted(set(campaigns) - set(known))
-        if unknown:
-            help = nearest(unknown[0], known, what="campaigns")
-            raise DripError(f"There is no campaign `{unknown[0]}`.", help=help)
         start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
-        with database.read() as connection:
-            found = [
-                report_of(
-                    connection,
-                    workspace.settings,
-                    known[key],
-                    Period(key, start, at),
-                    value,
-                    at,
-                )
-                for key in sorted(campaigns or known)
-            ]
-    shown = [each for each in found if each.began or campaigns]
+        asked = _ReportRequest(_chosen(workspace, campaigns), start, at, value)
+        found = _reports(workspace, database, asked)
+    shown = [one for one in found if one.began or campaigns]
     if file is not None:
         _write(file, shown)
         say(f"Wrote {file}.")
     elif as_json:
-        for each in shown:
-            print_json(_row(each, start, at, value))
+        for one in shown:
+            print_json(_row(one, asked))
     else:
-        for each in shown:
-            _print(each, value)
-        if not shown:
-            say("Nobody has come into a campaign in this time.")
+        _print(shown, value)
 
 
-def _print(found: CampaignReport, value: str) -> None:
-    say(found.campaign, bold=True)
-    say(f"{found.began:,} came in.")
-    if found.steps:
-        table = TerminalTable()
-        table.add_column("Step")
-        table.add_column("By")
-        for name in (
-            "Sent",
-            "Failed",
-            "Skipped",
-            "Held",
-            "Waiting",
-            "Delivered",
-            "Bounced",
-            "Complaints",
-            "Opened",
-            "Clicked",
-        ):
-            table.add_column(name, justify="right")
-        for row in rows(found):
-            table.add_row(
-                str(row["step"]),
-                str(row["channel"]),
-                *(_count(row[name]) for name in COLUMNS[3:]),
+@dataclass(frozen=True, slots=True)
+class _ReportRequest:
+    """Which campaigns, for those who came in when, and which field of the goal's event is summed up."""
+
+    campaigns: Sequence[str]
+    since: datetime
+    until: datetime
+    value: str
+
+
+def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
+    """These, or all. Raises DripError for one that there is not."""
+    known = workspace.loaded.campaigns
+    unknown = sorted(set(campaigns) - set(known))
+    if unknown:
+        help = nearest(unknown[0], known, what="campaigns")
+        raise DripError(f"There is no campaign `{unknown[0]}`.", help=help)
+    return sorted(campaigns or known)
+
+
+def _reports(
+    workspace: Workspace, database: Database, asked: _ReportRequest
+) -> list[CampaignReport]:
+    settings, known = workspace.settings, workspace.loaded.campaigns
+    with database.read() as connection:
+        return [
+            report_of(
+                connection,
+                settings,
+                known[key],
+                Period(key, asked.since, asked.until),
+                asked.value,
+                asked.until,
             )
-        draw(table)
+            for key in asked.campaigns
+        ]
+
+
+# --- for people
+
+
+def _print(shown: Sequence[CampaignReport], value: str) -> None:
+    for found in shown:
+        say(found.campaign, bold=True)
+        say(f"{found.began:,} came in.")
+        if found.steps:
+            draw(_steps(found))
+        for sentence in _sentences(found, value):
+            say(sentence)
+        say("")
+    if not shown:
+        say("Nobody has come into a campaign in this time.")
+
+
+def _steps(found: CampaignReport) -> TerminalTable:
+    table = TerminalTable()
+    add_columns(table, "Step", "By", *HEADINGS, right=HEADINGS)
+    for row in rows(found):
+        counts = (_count(row[name]) for name in COLUMNS[3:])
+        table.add_row(str(row["step"]), str(row["channel"]), *counts)
+    return table
+
+
+def _sentences(found: CampaignReport, value: str) -> list[str]:
+    sentences = []
     if found.not_sent:
-        say(
-            "Not sent: "
-            + ", ".join(f"{count:,} {code}" for code, count in found.not_sent)
-            + "."
-        )
+        codes = ", ".join(f"{count:,} {code}" for code, count in found.not_sent)
+        sentences.append(f"Not sent: {codes}.")
     if found.caps.skipped or found.caps.deferred:
-        say(_caps(found.caps))
+        sentences.append(_caps(found.caps))
     if found.treated:
-        say(f"Goal: {_side(found.treated, value)}.")
+        sentences.append(f"Goal: {_side(found.treated, value)}.")
     if found.held_out:
-        say(f"Held out: {_side(found.held_out, value)}.")
+        sentences.append(f"Held out: {_side(found.held_out, value)}.")
     if found.lift:
-        say(_lift(found.lift))
+        sentences.append(_lift(found.lift))
     for arm in found.arms:
-        say(f"{arm.split}, arm {arm.arm}: {_side(arm.side, value)}.")
-    say("")
+        sentences.append(f"{arm.split}, arm {arm.arm}: {_side(arm.side, value)}.")
+    return sentences
 
 
 def _caps(caps: CapsReport) -> str:
     """`Caps: 12 skipped, 3 put off (by birthday 8); week by week 0, 2, 10.`"""
-    by = ", ".join(f"{name} {count:,}" for name, count in caps.displaced_by)
-    weeks = ", ".join(f"{each.skipped + each.deferred:,}" for each in caps.weeks)
-    said = f"Caps: {caps.skipped:,} skipped, {caps.deferred:,} put off"
-    return f"{said}{f' (by {by})' if by else ''}; week by week {weeks}."
+    displacing = ", ".join(f"{name} {count:,}" for name, count in caps.displaced_by)
+    by = f" (by {displacing})" if displacing else ""
+    weeks = ", ".join(f"{week.skipped + week.deferred:,}" for week in caps.weeks)
+    counts = f"{caps.skipped:,} skipped, {caps.deferred:,} put off"
+    return f"Caps: {counts}{by}; week by week {weeks}."
 
 
 def _count(count: object) -> str:
@@ -157,63 +194,70 @@ def _count(count: object) -> str:
 def _side(side: Side, value: str) -> str:
     """`12 of 240 met it (5.0%, 2.9 to 8.5), total 1,204.50`."""
     share = side.goals
-    low, high = share.interval
-    rate = f"{share.met:,} of {share.count:,} met it ({share.rate:.1%}, {low * 100:.1f} to {high * 100:.1f})"
-    return rate + (f", {value} {side.value:,.2f}" if side.value else "")
+    low, high = (bound * 100 for bound in share.interval)
+    rate = f"({share.rate:.1%}, {low:.1f} to {high:.1f})"
+    summed = f", {value} {side.value:,.2f}" if side.value else ""
+    return f"{share.met:,} of {share.count:,} met it {rate}{summed}"
 
 
 def _lift(lift: Lift) -> str:
-    low, high = lift.interval
-    said = f"Lift: {lift.difference * 100:+.1f} points ({low * 100:+.1f} to {high * 100:+.1f})"
-    return f"{said}." if lift.sure else f"{said}: that may be chance."
+    """`Lift: +2.1 points (+0.4 to +3.8).`"""
+    low, high = (bound * 100 for bound in lift.interval)
+    points = f"{lift.difference * 100:+.1f} points ({low:+.1f} to {high:+.1f})"
+    return f"Lift: {points}." if lift.sure else f"Lift: {points}: that may be chance."
 
 
-def _row(
-    found: CampaignReport, since: datetime, until: datetime, value: str
-) -> dict[str, Any]:
-    lift = found.lift
+# --- as JSON, and as a sheet
+
+
+def _row(found: CampaignReport, asked: _ReportRequest) -> dict[str, Any]:
     return {
         "campaign": found.campaign,
-        "since": instant_text(since),
-        "until": instant_text(until),
+        "since": instant_text(asked.since),
+        "until": instant_text(asked.until),
         "began": found.began,
         "steps": list(rows(found)),
         "not_sent": dict(found.not_sent),
-        "value": value,
-        "treated": _side_row(found.treated),
-        "held_out": _side_row(found.held_out),
-        "lift": {
-            "difference": lift.difference,
-            "interval": lift.interval,
-            "sure": lift.sure,
-        }
-        if lift
-        else None,
-        "caps": {
-            "skipped": found.caps.skipped,
-            "deferred": found.caps.deferred,
-            "displaced_by": dict(found.caps.displaced_by),
-            "weeks": [
-                {
-                    "start": instant_text(each.start),
-                    "sent": each.sent,
-                    "skipped": each.skipped,
-                    "deferred": each.deferred,
-                }
-                for each in found.caps.weeks
-            ],
-        },
+        "value": asked.value,
+        "treated": _side_row(found.treated) if found.treated else None,
+        "held_out": _side_row(found.held_out) if found.held_out else None,
+        "lift": _lift_row(found.lift) if found.lift else None,
+        "caps": _caps_row(found.caps),
         "arms": [
-            {"split": each.split, "arm": each.arm, **(_side_row(each.side) or {})}
-            for each in found.arms
+            {"split": arm.split, "arm": arm.arm, **_side_row(arm.side)}
+            for arm in found.arms
         ],
     }
 
 
-def _side_row(side: Side | None) -> dict[str, Any] | None:
-    if side is None:
-        return None
-    share: Share = side.goals
+def _lift_row(lift: Lift) -> Mapping[str, Any]:
+    return {
+        "difference": lift.difference,
+        "interval": lift.interval,
+        "sure": lift.sure,
+    }
+
+
+def _caps_row(caps: CapsReport) -> Mapping[str, Any]:
+    return {
+        "skipped": caps.skipped,
+        "deferred": caps.deferred,
+        "displaced_by": dict(caps.displaced_by),
+        "weeks": [_week_row(week) for week in caps.weeks],
+    }
+
+
+def _week_row(week: Stretch) -> Mapping[str, Any]:
+    return {
+        "start": instant_text(week.start),
+        "sent": week.sent,
+        "skipped": week.skipped,
+        "deferred": week.deferred,
+    }
+
+
+def _side_row(side: Side) -> Mapping[str, Any]:
+    share = side.goals
     return {
         "people": share.count,
         "goals": share.met,
@@ -223,14 +267,14 @@ def _side_row(side: Side | None) -> dict[str, Any] | None:
     }
 
 
-def _write(file: Path, found: list[CampaignReport]) -> None:
+def _write(file: Path, shown: Sequence[CampaignReport]) -> None:
+    """Raises DripError for a file that cannot be written."""
+    lines = (row.values() for found in shown for row in rows(found))
     try:
         with open(
             file, "w", newline="", encoding=ENCODING, opener=private.opener
         ) as opened:
-            write_sheet(
-                opened, COLUMNS, (row.values() for each in found for row in rows(each))
-            )
+            write_sheet(opened, COLUMNS, lines)
     except OSError as error:
         raise DripError(
             f"The file {file} cannot be written: {error.strerror}."

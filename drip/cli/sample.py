@@ -7,14 +7,15 @@ import random
 import re
 import shutil
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import date, timedelta
 from pathlib import Path
 
 from drip.core.calendar import Birthday, Duration, shift
 from drip.errors import DripError
 
-PEOPLE = 200
+# Chance's, so that the same day invents the same people.
+SEED, PEOPLE = 20261122, 200
 Cells = tuple[str, ...]
 FIRST = [
     "Ben",
@@ -122,6 +123,25 @@ MODELS = (
     "Leaf",
 )
 
+NEWSLETTER, OFFERS = ("yes", "no", "2024-05-17", ""), ("yes", "no", "")
+CONTACT_COLUMNS = (
+    "key",
+    "email",
+    "phone",
+    "first_name",
+    "last_name",
+    "country",
+    "timezone",
+    "locale",
+    "birthday",
+    "postal_address",
+    "newsletter",
+    "offers",
+)
+VEHICLE_COLUMNS = ("key", "contact", "model", "status", "last_service", "odometer")
+LEASE_COLUMNS = ("key", "contact", "unit", "status", "lease_end")
+EVENT_COLUMNS = ("event", "id", "contact", "at", "vehicle", "total", "category")
+
 
 def copy_sample(target: Path, today: date) -> None:
     """Writes the sample workspace into a new or empty folder, its newsletter issues dated from this week on."""
@@ -166,129 +186,103 @@ class SampleFiles:
 
 def write_people(folder: Path, today: date) -> SampleFiles:
     """Invented contacts, what they own and what happened to them, as CSV files; the same for the same day."""
-    chance = random.Random(20261122)
-    contacts: list[Cells] = []
-    vehicles: list[Cells] = []
-    leases: list[Cells] = []
-    events: list[Cells] = []
+    chance = random.Random(SEED)
+    made = _Invented()
     for n in range(PEOPLE):
         contact = _contact(chance, n, today)
-        key = contact[0]
-        contacts.append(contact)
-        for m in range(chance.choices((0, 1, 2), (30, 55, 15))[0] or (n == 0)):
-            vehicle = _vehicle(chance, key, m, today)
-            vehicles.append(vehicle)
-            if chance.random() < 0.06:
-                when = today - timedelta(days=chance.randint(1, 3))
-                events.append(
-                    (
-                        "booking.created",
-                        f"b{n}-{m}",
-                        key,
-                        f"{when} 11:30",
-                        vehicle[0],
-                        "",
-                        "",
-                    )
-                )
-            if chance.random() < 0.04:
-                events.append(
-                    (
-                        "service.completed",
-                        f"s{n}-{m}",
-                        key,
-                        f"{today} 8:20",
-                        vehicle[0],
-                        "",
-                        "",
-                    )
-                )
+        made.contacts.append(contact)
+        _invent_vehicles(made, chance, n, contact[0], today)
         if n % 12 == 5:
-            ends = today + timedelta(days=chance.choice((30, 45, 60, 75, 90, 100, 120)))
-            leases.append(
-                (
-                    f"lease-{n}",
-                    key,
-                    f"{n % 9 + 1}{chance.choice('ABC')}",
-                    "active",
-                    ends.isoformat(),
-                )
-            )
-        events += _orders(chance, n, key, today)
-    columns = [
-        "key",
-        "email",
-        "phone",
-        "first_name",
-        "last_name",
-        "country",
-        "timezone",
-        "locale",
-        "birthday",
-        "postal_address",
-        "newsletter",
-        "offers",
-    ]
-    vehicle_columns = ["key", "contact", "model", "status", "last_service", "odometer"]
-    event_columns = ["event", "id", "contact", "at", "vehicle", "total", "category"]
+            made.leases.append(_lease(chance, n, contact[0], today))
+        made.events += _orders(chance, n, contact[0], today)
     return SampleFiles(
-        _write(folder / "contacts.csv", columns, contacts),
-        _write(folder / "vehicles.csv", vehicle_columns, vehicles),
-        _write(
-            folder / "leases.csv",
-            ["key", "contact", "unit", "status", "lease_end"],
-            leases,
-        ),
-        _write(folder / "events.csv", event_columns, events),
+        _write(folder / "contacts.csv", CONTACT_COLUMNS, made.contacts),
+        _write(folder / "vehicles.csv", VEHICLE_COLUMNS, made.vehicles),
+        _write(folder / "leases.csv", LEASE_COLUMNS, made.leases),
+        _write(folder / "events.csv", EVENT_COLUMNS, made.events),
     )
 
 
-def _orders(chance: random.Random, n: int, key: str, today: date) -> list[Cells]:
+@dataclass(slots=True)
+class _Invented:
+    """Rows of each of the files."""
+
+    contacts: list[Cells] = field(default_factory=list)
+    vehicles: list[Cells] = field(default_factory=list)
+    leases: list[Cells] = field(default_factory=list)
+    events: list[Cells] = field(default_factory=list)
+
+
+def _invent_vehicles(
+    made: _Invented, chance: random.Random, n: int, contact: str, today: date
+) -> None:
+    """None, one or two, some of which are booked for a service or have just had one."""
+    count = chance.choices((0, 1, 2), (30, 55, 15))[0] or (n == 0)
+    for m in range(count):
+        vehicle = _vehicle(chance, contact, m, today)
+        made.vehicles.append(vehicle)
+        if chance.random() < 0.06:
+            when = f"{today - timedelta(days=chance.randint(1, 3))} 11:30"
+            made.events.append(
+                _event("booking.created", f"b{n}-{m}", contact, when, vehicle[0])
+            )
+        if chance.random() < 0.04:
+            when = f"{today} 8:20"
+            made.events.append(
+                _event("service.completed", f"s{n}-{m}", contact, when, vehicle[0])
+            )
+
+
+def _lease(chance: random.Random, n: int, contact: str, today: date) -> Cells:
+    ends = today + timedelta(days=chance.choice((30, 45, 60, 75, 90, 100, 120)))
+    unit = f"{n % 9 + 1}{chance.choice('ABC')}"
+    return (f"lease-{n}", contact, unit, "active", ends.isoformat())
+
+
+def _event(
+    name: str,
+    key: str,
+    contact: str,
+    when: str,
+    vehicle: str = "",
+    total: str = "",
+    category: str = "",
+) -> Cells:
+    return (name, key, contact, when, vehicle, total, category)
+
+
+def _orders(chance: random.Random, n: int, contact: str, today: date) -> list[Cells]:
     """Some buy often and have stopped, some buy their coffee here, a few have ordered for the first time."""
     found: list[Cells] = []
     count = chance.choices((0, 1, 4, 9), (50, 15, 25, 10))[0]
     last = chance.choice((2, 20, 60, 130, 150)) if n % 25 else 0
     for m in range(count):
-        when = today - timedelta(days=last + 21 * m)
-        total, category = (
-            f"{chance.choice((12, 28, 45, 90, 140))}.50",
-            chance.choice(("coffee", "home")),
-        )
+        when = f"{today - timedelta(days=last + 21 * m)} 10:15"
+        total = f"{chance.choice((12, 28, 45, 90, 140))}.50"
+        category = chance.choice(("coffee", "home"))
         found.append(
-            ("order.placed", f"o{n}-{m}", key, f"{when} 10:15", "", total, category)
+            _event("order.placed", f"o{n}-{m}", contact, when, "", total, category)
         )
     for m in range(chance.choice((0, 0, 3, 7, 9)) if chance.random() < 0.2 else 0):
-        when = today - timedelta(days=m * 2)
-        found.append(("coffee.bought", f"k{n}-{m}", key, f"{when} 8:10", "", "", ""))
+        when = f"{today - timedelta(days=m * 2)} 8:10"
+        found.append(_event("coffee.bought", f"k{n}-{m}", contact, when))
     return found
 
 
-def _contact(chance: random.Random, n: int, today: date) -> tuple[str, ...]:
-    first, last = (
-        ("Ana", "Morales") if n == 0 else (chance.choice(FIRST), chance.choice(LAST))
-    )
-    country, zone, locale = HOMES[0] if n == 0 else chance.choice(HOMES[:4] * 3 + HOMES)
-    key = "ana" if n == 0 else f"c{n:03d}"
-    mailbox = re.sub(
-        "[^a-z]", "", f"{first}{last}".casefold().encode("ascii", "ignore").decode()
-    )
+def _contact(chance: random.Random, n: int, today: date) -> Cells:
+    """The first is Ana Morales, who has everything; the others are whoever chance makes them."""
+    ana = n == 0
+    first, last = ("Ana", "Morales") if ana else _name(chance)
+    country, zone, locale = HOMES[0] if ana else chance.choice(HOMES[:4] * 3 + HOMES)
     birthday = str(_birthday(chance, n, today) or "")
-    newsletter = (
-        "yes"
-        if n == 0
-        else chance.choices(("yes", "no", "2024-05-17", ""), (55, 15, 15, 15))[0]
-    )
-    offers = "yes" if n == 0 else chance.choices(("yes", "no", ""), (60, 10, 30))[0]
-    email = f"{mailbox}.{n}@example.com"
-    phone = f"+1312555{n:04d}" if country == "US" and chance.random() < 0.6 else ""
-    home = (
-        f"{n + 1} Elm Street, Springfield, IL 62701"
-        if country == "US" and chance.random() < 0.7
-        else ""
-    )
+    newsletter = "yes" if ana else _answer(chance, NEWSLETTER, (55, 15, 15, 15))
+    offers = "yes" if ana else _answer(chance, OFFERS, (60, 10, 30))
+    at_home = country == "US"
+    phone = f"+1312555{n:04d}" if at_home and chance.random() < 0.6 else ""
+    street = f"{n + 1} Elm Street, Springfield, IL 62701"
     return (
-        key,
-        email,
+        "ana" if ana else f"c{n:03d}",
+        f"{_mailbox(first, last)}.{n}@example.com",
         phone,
         first,
         last,
@@ -296,10 +290,25 @@ def _contact(chance: random.Random, n: int, today: date) -> tuple[str, ...]:
         zone or "",
         locale,
         birthday,
-        home,
+        street if at_home and chance.random() < 0.7 else "",
         newsletter,
         offers,
     )
+
+
+def _name(chance: random.Random) -> tuple[str, str]:
+    return chance.choice(FIRST), chance.choice(LAST)
+
+
+def _answer(
+    chance: random.Random, answers: Sequence[str], weights: Sequence[int]
+) -> str:
+    return chance.choices(answers, weights)[0]
+
+
+def _mailbox(first: str, last: str) -> str:
+    plain = f"{first}{last}".casefold().encode("ascii", "ignore").decode()
+    return re.sub("[^a-z]", "", plain)
 
 
 def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
@@ -319,13 +328,12 @@ def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
     )
 
 
-def _vehicle(
-    chance: random.Random, contact: str, m: int, today: date
-) -> tuple[str, ...]:
+def _vehicle(chance: random.Random, contact: str, m: int, today: date) -> Cells:
     """Serviced some time in the last seven months, so that many are due about now."""
-    back = 175 if contact == "ana" else chance.randint(140, 186)
+    ana = contact == "ana"
+    back = 175 if ana else chance.randint(140, 186)
     last_service = shift(today, Duration(days=-back))
-    status = "active" if contact == "ana" or chance.random() < 0.92 else "sold"
+    status = "active" if ana or chance.random() < 0.92 else "sold"
     odometer = str(chance.randint(9, 160) * 1000)
     return (
         f"{contact}-{m + 1}",

@@ -11,15 +11,13 @@ from drip.cli.context import App, pass_app, read_clock
 from drip.cli.screen import say
 from drip.errors import DripError
 from drip.language import schema as schemas
-from drip.storage.base.opening import is_missing
+from drip.storage.base.places import is_missing
 from drip.storage.people import field_stats
 from drip.workspace import Workspace
 
 FOLDER = ".vscode"
-CAMPAIGN, SETTINGS = (
-    f"{FOLDER}/drip-campaign.schema.json",
-    f"{FOLDER}/drip-settings.schema.json",
-)
+CAMPAIGN = f"{FOLDER}/drip-campaign.schema.json"
+SETTINGS = f"{FOLDER}/drip-settings.schema.json"
 EDITOR = {
     "files.associations": {"**/templates/**/*.md": "markdown"},
     "yaml.validate": True,
@@ -34,6 +32,8 @@ EDITOR = {
     },
 }
 EXTENSIONS = {"recommendations": ["redhat.vscode-yaml"]}
+# Of VS Code; what somebody has set there already stays.
+ONCE = {f"{FOLDER}/settings.json": EDITOR, f"{FOLDER}/extensions.json": EXTENSIONS}
 
 
 @click.command()
@@ -52,47 +52,42 @@ def schema(app: App) -> None:
 
 def write_schemas(workspace: Workspace) -> list[Path]:
     """The schemas' files, and VS Code's settings where there are none. Raises DripError if they cannot be written."""
-    settings, templates = workspace.settings, workspace.templates
-    known = schemas.EditorNames(
-        settings, templates.names(), templates.content_folders(), _events(workspace)
-    )
-    files: dict[str, object] = {
-        CAMPAIGN: schemas.campaign_schema(known),
-        SETTINGS: schemas.settings_schema(known),
-    }
-    editor: dict[str, object] = {
-        f"{FOLDER}/settings.json": EDITOR,
-        f"{FOLDER}/extensions.json": EXTENSIONS,
-    }
-    files |= {
-        name: text
-        for name, text in editor.items()
-        if not (workspace.root / name).exists()
-    }
+    root, files = workspace.root, _schemas(workspace)
+    for name, text in ONCE.items():
+        if not (root / name).exists():
+            files[name] = text
     try:
-        (workspace.root / FOLDER).mkdir(exist_ok=True)
+        (root / FOLDER).mkdir(exist_ok=True)
         for name, text in files.items():
-            (workspace.root / name).write_text(
-                json.dumps(text, indent=2, ensure_ascii=False) + "\n", "utf-8"
-            )
+            written = json.dumps(text, indent=2, ensure_ascii=False)
+            (root / name).write_text(f"{written}\n", "utf-8")
     except OSError as error:
         raise DripError(
             f"{error.filename} cannot be written: {error.strerror}."
         ) from None
-    return [workspace.root / name for name in files]
+    return [root / name for name in files]
+
+
+def _schemas(workspace: Workspace) -> dict[str, object]:
+    templates = workspace.templates
+    known = schemas.EditorNames(
+        workspace.settings,
+        templates.names(),
+        templates.content_folders(),
+        _events(workspace),
+    )
+    return {
+        CAMPAIGN: schemas.campaign_schema(known),
+        SETTINGS: schemas.settings_schema(known),
+    }
 
 
 def _events(workspace: Workspace) -> set[str]:
     """The events that counters count and that have come in, if there is a database."""
-    found = {
-        name
-        for each in workspace.settings.counters.values()
-        for name in (*each.add, *each.subtract, *each.reset)
-    }
-    if not is_missing(workspace.database_place()):
-        with (
-            workspace.database(read_clock()) as database,
-            database.read() as connection,
-        ):
-            found |= field_stats.event_names(connection)
-    return found
+    found: set[str] = set()
+    for counter in workspace.settings.counters.values():
+        found |= {*counter.add, *counter.subtract, *counter.reset}
+    if is_missing(workspace.database_place()):
+        return found
+    with workspace.database(read_clock()) as database, database.read() as connection:
+        return found | field_stats.event_names(connection)

@@ -6,8 +6,9 @@ import contextlib
 import threading
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -18,6 +19,9 @@ from drip.errors import DripError
 from drip.process import raise_file_limit
 from drip.storage.base.database import Database
 from drip.workspace import Workspace
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
 
 Endpoint = tuple[str, int] | None
 # Connections of pages and dashboard together, and how few make no sense; of these an eighth is the dashboard's, so that whoever
@@ -103,7 +107,7 @@ def served(
     workspace: Workspace,
     database: Database,
     clock: Callable[[], datetime],
-    at: Endpoint,
+    pages: Endpoint,
     dashboard: Endpoint,
     behind: str,
     others: int = 0,
@@ -111,40 +115,59 @@ def served(
     """The pages and the dashboard are served meanwhile, if that is wanted; `others` are connections that this process may have
     besides. Raises DripError."""
     most = _most_connections(RESERVED_FILES + others)
-    if at is None:
+    if pages is None:
         yield
         return
-    # Slow to import, and few commands want it.
-    from drip.web import make_app
-    from drip.web.dashboard import make_dashboard
+    # Slow to import (half a second), and few commands want it.
     from drip.web.server import listen, serving
 
-    leads, (host, port) = workspace.settings.public_url, at
+    servers = list(_servers(workspace.settings.public_url, pages, dashboard, most))
+    with contextlib.ExitStack() as stack:
+        # All of them first: where one port is taken, nothing is served.
+        sockets = [listen(*server.at) for server in servers]
+        for server, listening in zip(servers, sockets, strict=True):
+            app = server.make(workspace, database, clock, time.monotonic)
+            stack.enter_context(serving(app, listening, behind, server.most))
+            say(server.sentence, err=True)
+        yield
+
+
+@dataclass(frozen=True, slots=True)
+class _ServedApp:
+    """What makes an application, where it listens, with how many connections, and what is said of it."""
+
+    make: Callable[..., Starlette]
+    at: tuple[str, int]
+    most: int
+    sentence: str
+
+
+def _servers(
+    public_url: str | None, pages: tuple[str, int], dashboard: Endpoint, most: int
+) -> Iterator[_ServedApp]:
+    """Those that are wanted. Raises DripError if that is none."""
+    from drip.web import make_app
+    from drip.web.dashboard import make_dashboard
+
+    host, port = pages
     few = most // DASHBOARD_SHARE if dashboard else 0
-    wanted: list[tuple[Any, str, tuple[str, int], int]] = []
-    if leads:
-        said = f"Pages are served at http://{host}:{port}; links lead to {leads}."
-        wanted.append((make_app, said, at, most - few))
+    if public_url:
+        where = f"http://{host}:{port}; links lead to {public_url}"
+        yield _ServedApp(make_app, pages, most - few, f"Pages are served at {where}.")
     elif dashboard is None:
         raise DripError(
             "Links do not lead to pages yet: `public_url` is missing in the settings.",
-            help=f"write `public_url: http://localhost:{port}` to try it here, the public address later",
+            help=f"write `public_url: http://localhost:{port}` to try it here, the "
+            "public address later",
         )
     else:
-        say(
-            f"Pages are not served: `public_url: http://localhost:{port}` in the settings would do it here.",
-            err=True,
-        )
+        here = f"`public_url: http://localhost:{port}` in the settings would do it here"
+        say(f"Pages are not served: {here}.", err=True)
     if dashboard:
-        said = f"The dashboard is at http://{dashboard[0]}:{dashboard[1]}."
-        wanted.append((make_dashboard, said, dashboard, few))
-    with contextlib.ExitStack() as stack:
-        sockets = [listen(*each) for _, _, each, _ in wanted]
-        for (make, said, _, places), listening in zip(wanted, sockets, strict=True):
-            app = make(workspace, database, clock, time.monotonic)
-            stack.enter_context(serving(app, listening, behind, places))
-            say(said, err=True)
-        yield
+        where = f"http://{dashboard[0]}:{dashboard[1]}"
+        yield _ServedApp(
+            make_dashboard, dashboard, few, f"The dashboard is at {where}."
+        )
 
 
 def _most_connections(reserved: int) -> int:
@@ -152,8 +175,9 @@ def _most_connections(reserved: int) -> int:
     files, least = raise_file_limit(), reserved + LEAST_CONNECTIONS
     if files < least:
         raise DripError(
-            f"This process may have {files:,} files open at once, and drip needs {least}.",
-            help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the systemd unit, "
-            "`--ulimit nofile=1024` for Docker",
+            f"This process may have {files:,} files open at once, and drip needs "
+            f"{least}.",
+            help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the "
+            "systemd unit, `--ulimit nofile=1024` for Docker",
         )
     return min(MOST_CONNECTIONS, files - reserved)

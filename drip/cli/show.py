@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, datetime, timedelta
 
-from drip.cli.screen import (
+from drip.cli.tables import (
     Group,
     Padding,
     RenderableType,
     TerminalTable,
     Text,
+    add_columns,
     stacked,
     words,
 )
@@ -32,6 +33,15 @@ COLOURS = (
 )
 MARKS = "●■▲◆★▼"
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+# How an outcome is drawn in a timeline; others are dim.
+OUTCOME_STYLES = {
+    "sent": "green",
+    "skipped": "red",
+    "deferred": "yellow",
+    "held": "red",
+    "failed": "red",
+}
+WEEK = timedelta(days=7)
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,117 +53,120 @@ class Shown:
     end: datetime
     timezone: str
 
-    def wall(self, at: datetime, zone_name: str | None) -> datetime:
+    def wall(self, at: datetime, zone_name: str | None = None) -> datetime:
+        """A contact's own clock; the workspace's where no zone is named."""
         return local(at, zone(zone_name or self.timezone))
 
     def colour(self, campaign: str) -> str:
-        return COLOURS[sorted(self.titles).index(campaign) % len(COLOURS)]
+        return COLOURS[self._place(campaign) % len(COLOURS)]
 
     def mark(self, campaign: str) -> str:
         """A sign of its own for each campaign, for those who see no colours."""
-        return MARKS[sorted(self.titles).index(campaign) % len(MARKS)]
+        return MARKS[self._place(campaign) % len(MARKS)]
+
+    def marked(self, campaign: str) -> tuple[str, str]:
+        """The sign before a name, in the campaign's colour."""
+        return f"{self.mark(campaign)} ", self.colour(campaign)
+
+    def _place(self, campaign: str) -> int:
+        return sorted(self.titles).index(campaign)
 
 
 def picture(shown: Shown, found: Summary) -> RenderableType:
     """The whole preview."""
-    first, last = (
-        local(shown.start, zone(shown.timezone)),
-        local(shown.end, zone(shown.timezone)),
-    )
-    head = words(
-        (f"{sum(each.count for each in found.sent):,} messages", "bold"),
-        f" to {found.people:,} people, {first:%a %-d %b %Y %-H:%M} to {last:%a %-d %b %Y}. Nothing was sent.",
-    )
     parts: list[RenderableType] = [
-        head,
+        _head(shown, found),
         words(),
         _calendar(shown, found),
         words(),
         _legend(shown, found),
         words(),
+        _steps(shown, found),
     ]
-    parts += [_steps(shown, found)]
     if found.refused:
         parts += [words(), _reasons(shown, "What does not, and why", found.refused)]
     if found.waits:
-        parts += [
-            words(),
-            _reasons(shown, "What waits for a better time first", found.waits),
-        ]
+        title = "What waits for a better time first"
+        parts += [words(), _reasons(shown, title, found.waits)]
     return Group(*parts)
+
+
+def _head(shown: Shown, found: Summary) -> Text:
+    count = sum(leaving.count for leaving in found.sent)
+    first, last = shown.wall(shown.start), shown.wall(shown.end)
+    span = f"{first:%a %-d %b %Y %-H:%M} to {last:%a %-d %b %Y}"
+    said = f" to {found.people:,} people, {span}. Nothing was sent."
+    return words((f"{count:,} messages", "bold"), said)
 
 
 def _calendar(shown: Shown, found: Summary) -> TerminalTable:
     """Weeks by weekdays; each day with its messages per campaign."""
     counts: dict[date, Counter[str]] = defaultdict(Counter)
-    for each in found.sent:
-        counts[shown.wall(each.at, each.zone).date()][each.campaign] += each.count
-    first = min([local(shown.start, zone(shown.timezone)).date(), *counts])
-    last = max([local(shown.end, zone(shown.timezone)).date(), *counts])
-    monday = first - timedelta(days=first.weekday())
+    for leaving in found.sent:
+        day = shown.wall(leaving.at, leaving.zone).date()
+        counts[day][leaving.campaign] += leaving.count
+    # Somebody's day can be another one than the workspace's.
+    first = min([shown.wall(shown.start).date(), *counts])
+    last = max([shown.wall(shown.end).date(), *counts])
     table = TerminalTable(
         lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold"
     )
-    for name in WEEKDAYS:
-        table.add_column(name, min_width=6)
-    while monday <= last:
-        days = [monday + timedelta(days=n) for n in range(7)]
-        table.add_row(
-            *(
-                _day(shown, day, counts[day], outside=not first <= day <= last)
-                for day in days
-            )
-        )
-        monday += timedelta(days=7)
+    add_columns(table, *WEEKDAYS, min_width=6)
+    for week in _weeks(first, last):
+        cells = [
+            _day(shown, day, counts[day], outside=not first <= day <= last)
+            for day in week
+        ]
+        table.add_row(*cells)
     return table
+
+
+def _weeks(first: date, last: date) -> Iterator[list[date]]:
+    """From Monday to Sunday each, so that they hold these days."""
+    monday = first - timedelta(days=first.weekday())
+    while monday <= last:
+        yield [monday + timedelta(days=n) for n in range(7)]
+        monday += WEEK
 
 
 def _day(shown: Shown, day: date, counts: Counter[str], *, outside: bool) -> Text:
     label = f"{day:%-d %b}" if day.day == 1 else f"{day.day}"
     lines = [words(label)]
     for campaign in sorted(counts):
-        mark = (f"{shown.mark(campaign)} ", shown.colour(campaign))
-        lines.append(words(mark, (f"{counts[campaign]:,}", "default not bold")))
+        count = (f"{counts[campaign]:,}", "default not bold")
+        lines.append(words(shown.marked(campaign), count))
     return stacked(*lines, style="dim" if outside or not counts else "bold")
 
 
 def _legend(shown: Shown, found: Summary) -> Text:
     parts: list[str | tuple[str, str]] = []
     for campaign in sorted(found.campaigns):
-        parts += [
-            (f"{shown.mark(campaign)} ", shown.colour(campaign)),
-            f"{shown.titles.get(campaign, campaign)}   ",
-        ]
+        title = shown.titles.get(campaign, campaign)
+        parts += [shown.marked(campaign), f"{title}   "]
     return words(*parts)
 
 
-def _table(title: str, *columns: tuple[str, str]) -> TerminalTable:
+def _table(title: str, *names: str, right: str) -> TerminalTable:
     table = TerminalTable(title, title_style="bold")
-    for name, justify in columns:
-        table.add_column(
-            name, justify="right" if justify == "right" else "left", overflow="fold"
-        )
+    add_columns(table, *names, right=(right,), overflow="fold")
     return table
 
 
 def _steps(shown: Shown, found: Summary) -> TerminalTable:
-    table = _table(
-        "What goes out",
-        ("Campaign", "left"),
-        ("Step", "left"),
-        ("Messages", "right"),
-        ("First", "left"),
-        ("Last", "left"),
-    )
+    names = ("Campaign", "Step", "Messages", "First", "Last")
+    table = _table("What goes out", *names, right="Messages")
     groups: dict[tuple[str, str], list[Leaving]] = defaultdict(list)
-    for each in found.sent:
-        groups[each.campaign, each.step].append(each)
-    for (campaign, step), members in sorted(groups.items()):
-        days = sorted(shown.wall(each.at, each.zone).date() for each in members)
-        name = words((f"{shown.mark(campaign)} ", shown.colour(campaign)), campaign)
-        count = sum(each.count for each in members)
+    for leaving in found.sent:
+        groups[leaving.campaign, leaving.step].append(leaving)
+    for (campaign, step), group in sorted(groups.items()):
+        days = [shown.wall(leaving.at, leaving.zone).date() for leaving in group]
+        count = sum(leaving.count for leaving in group)
         table.add_row(
-            name, step, f"{count:,}", f"{days[0]:%a %-d %b}", f"{days[-1]:%a %-d %b}"
+            words(shown.marked(campaign), campaign),
+            step,
+            f"{count:,}",
+            f"{min(days):%a %-d %b}",
+            f"{max(days):%a %-d %b}",
         )
     if not groups:
         table.add_row(words("nothing", style="dim"), "", "0", "", "")
@@ -161,23 +174,21 @@ def _steps(shown: Shown, found: Summary) -> TerminalTable:
 
 
 def _reasons(shown: Shown, title: str, found: Sequence[Why]) -> TerminalTable:
-    table = _table(
-        title,
-        ("Campaign", "left"),
-        ("Why", "left"),
-        ("Times", "right"),
-        ("For example", "left"),
-        ("Place", "left"),
-    )
-    for each in found:
-        name = words(
-            (f"{shown.mark(each.campaign)} ", shown.colour(each.campaign)),
-            each.campaign,
+    names = ("Campaign", "Why", "Times", "For example", "Place")
+    table = _table(title, *names, right="Times")
+    for why in found:
+        table.add_row(
+            words(shown.marked(why.campaign), why.campaign),
+            why.code,
+            f"{why.count:,}",
+            f"{why.contact}: {why.sentence}",
+            _place(why.place),
         )
-        example = f"{each.contact}: {each.sentence}"
-        place = words(each.place.removeprefix("campaigns/"), style="dim")
-        table.add_row(name, each.code, f"{each.count:,}", example, place)
     return table
+
+
+def _place(place: str) -> Text:
+    return words(place.removeprefix("campaigns/"), style="dim")
 
 
 def timeline(shown: Shown, found: Sequence[LedgerRow]) -> RenderableType:
@@ -185,37 +196,31 @@ def timeline(shown: Shown, found: Sequence[LedgerRow]) -> RenderableType:
     if not found:
         return Padding(words("nothing", style="dim"), (0, 2))
     table = TerminalTable()
-    for name in ("When", "What", "Of what"):
-        table.add_column(name, no_wrap=True)
+    add_columns(table, "When", "What", "Of what", no_wrap=True)
     table.add_column("Why", overflow="fold")
-    styles = {
-        "sent": "green",
-        "skipped": "red",
-        "deferred": "yellow",
-        "held": "red",
-        "failed": "red",
-    }
     for entry in found:
-        wall = shown.wall(entry.at, entry.zone)
-        record = f" ({entry.record})" if entry.record else ""
-        step = f": {entry.step.removeprefix('send ')}" if entry.step else ""
-        what = words(entry.outcome, style=styles.get(entry.outcome, "dim"))
+        style = OUTCOME_STYLES.get(entry.outcome, "dim")
         table.add_row(
-            f"{wall:%a %-d %b %Y %H:%M}",
-            what,
-            f"{entry.campaign}{record}{step}",
+            f"{shown.wall(entry.at, entry.zone):%a %-d %b %Y %H:%M}",
+            words(entry.outcome, style=style),
+            _about(entry),
             _why(shown, entry),
         )
     return table
 
 
+def _about(entry: LedgerRow) -> str:
+    """`oil-change (ana-1): oil/due`."""
+    record = f" ({entry.record})" if entry.record else ""
+    step = f": {entry.step.removeprefix('send ')}" if entry.step else ""
+    return f"{entry.campaign}{record}{step}"
+
+
 def _why(shown: Shown, entry: LedgerRow) -> Text:
-    again = (
-        f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}"
-        if entry.until
-        else ""
-    )
+    again = ""
+    if entry.until:
+        again = f"; again {shown.wall(entry.until, entry.zone):%a %-d %b %H:%M}"
     lines = [words(f"{entry.code}: {entry.sentence}{again}" if entry.code else again)]
     if entry.place:
-        lines.append(words(entry.place.removeprefix("campaigns/"), style="dim"))
+        lines.append(_place(entry.place))
     return stacked(*lines)

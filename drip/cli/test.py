@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from drip.cli.context import App, json_option, pass_app
-from drip.cli.screen import TerminalTable, draw, print_json, say, words
+from drip.cli.screen import print_json, say
+from drip.cli.tables import TerminalTable, add_columns, draw, words
 from drip.errors import DripError, Problems, nearest
 from drip.language.updating import with_expectations
 from drip.preview.testing import Result, Stage, TimelineEntry
 from drip.workspace import Workspace
+
+# Of a line that both sides have, of one that is missing, and of one too many: its sign and how it is drawn.
+BOTH, MISSING, EXTRA = (" ", ""), ("-", "red"), ("+", "yellow")
 
 
 @click.command("test")
@@ -42,68 +48,74 @@ def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> N
         if as_json:
             print_json(_row(key, result))
         else:
-            _show(key, result)
+            _draw(key, result)
     if not as_json:
-        say(
-            f"{len(results)} test(s): {len(results) - len(failed)} passed, {len(failed)} failed."
-        )
+        passed = len(results) - len(failed)
+        say(f"{len(results)} test(s): {passed} passed, {len(failed)} failed.")
     raise click.exceptions.Exit(1 if failed else 0)
 
 
 def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Result]]:
     """Every test of these campaigns (all, if none are named), by campaign. Raises DripError for unknown or broken ones."""
     known = workspace.loaded.campaigns
-    for name in campaigns:
-        if name in workspace.loaded.broken:
-            raise Problems(
-                [
-                    each
-                    for each in workspace.loaded.problems
-                    if Path(each.place.file).stem == name
-                ]
-            )
-        if name not in known:
-            raise DripError(
-                f"There is no campaign `{name}`.",
-                help=nearest(name, known, what="campaigns"),
-            )
-    if workspace.loaded.broken and not campaigns:
-        raise Problems(
-            [each for each in workspace.loaded.problems if each.level == "error"]
-        )
+    _refuse_unreadable(workspace, campaigns)
     stage = Stage(workspace.settings, workspace.templates)
     try:
         return [
-            (key, stage.play(each, test))
-            for key, each in sorted(known.items())
+            (key, stage.play(known[key], test))
+            for key in sorted(known)
             if not campaigns or key in campaigns
-            for test in each.tests
+            for test in known[key].tests
         ]
     finally:
         stage.close()
 
 
-def _show(key: str, result: Result) -> None:
+def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
+    """Raises Problems for a broken campaign among these (any, if none are named), DripError for one that there is not."""
+    loaded = workspace.loaded
+    for name in campaigns:
+        if name in loaded.broken:
+            raise Problems(
+                problem
+                for problem in loaded.problems
+                if Path(problem.place.file).stem == name
+            )
+        if name not in loaded.campaigns:
+            help = nearest(name, loaded.campaigns, what="campaigns")
+            raise DripError(f"There is no campaign `{name}`.", help=help)
+    if loaded.broken and not campaigns:
+        raise Problems(
+            problem for problem in loaded.problems if problem.level == "error"
+        )
+
+
+def _draw(key: str, result: Result) -> None:
     mark = ("✓ ", "green") if result.passed else ("✗ ", "red")
     draw(words(mark, f"{key}: {result.test.name}"))
-    if result.passed:
-        return
+    if not result.passed:
+        draw(_side_by_side(result))
+
+
+def _side_by_side(result: Result) -> TerminalTable:
     table = TerminalTable()
-    for name in ("", "Expected", "Observed", "Why"):
-        table.add_column(name, overflow="fold")
-    for left, right in result.pairs():
-        sign, style = (
-            (" ", "") if left and right else ("-", "red") if left else ("+", "yellow")
-        )
-        why = (
-            right.why
-            if right and right.why
-            else str(left.place)
-            if left and left.place and not right
-            else ""
-        )
-        table.add_row(sign, _cell(left), _cell(right), why, style=style)
-    draw(table)
+    add_columns(table, "", "Expected", "Observed", "Why", overflow="fold")
+    for expected, observed in result.pairs():
+        sign, style = BOTH
+        if observed is None:
+            sign, style = MISSING
+        elif expected is None:
+            sign, style = EXTRA
+        why = _why(expected, observed)
+        table.add_row(sign, _cell(expected), _cell(observed), why, style=style)
+    return table
+
+
+def _why(expected: TimelineEntry | None, observed: TimelineEntry | None) -> str:
+    """Why something happened; of what did not happen, the line that expects it."""
+    if observed:
+        return observed.why or ""
+    return str(expected.place) if expected and expected.place else ""
 
 
 def _cell(line: TimelineEntry | None) -> str:
@@ -111,42 +123,44 @@ def _cell(line: TimelineEntry | None) -> str:
 
 
 def _row(key: str, result: Result) -> dict[str, object]:
-    def lines(found: tuple[TimelineEntry, ...]) -> list[dict[str, object]]:
-        return [
-            {
-                "at": each.wall.isoformat(timespec="minutes"),
-                "line": each.text,
-                "why": each.why,
-            }
-            for each in found
-        ]
-
     return {
         "campaign": key,
         "test": result.test.name,
         "passed": result.passed,
         "place": str(result.test.place),
-        "expected": lines(result.expected),
-        "observed": lines(result.observed),
+        "expected": [_line_row(line) for line in result.expected],
+        "observed": [_line_row(line) for line in result.observed],
     }
 
 
-def _update(workspace: Workspace, failed: list[tuple[str, Result]]) -> None:
-    by_campaign: dict[str, list[Result]] = {}
+def _line_row(line: TimelineEntry) -> dict[str, object]:
+    return {
+        "at": line.wall.isoformat(timespec="minutes"),
+        "line": line.text,
+        "why": line.why,
+    }
+
+
+def _update(workspace: Workspace, failed: Sequence[tuple[str, Result]]) -> None:
+    by_campaign: dict[str, list[Result]] = defaultdict(list)
     for key, result in failed:
-        by_campaign.setdefault(key, []).append(result)
+        by_campaign[key].append(result)
     for key, results in by_campaign.items():
-        path = workspace.root / "campaigns" / f"{key}.yaml"
-        text = path.read_text("utf-8")
-        observed = {
-            each.test.place: [(line.wall, line.text) for line in each.observed]
-            for each in results
-        }
-        path.write_text(
-            with_expectations(text, f"campaigns/{key}.yaml", observed), "utf-8"
-        )
-        say(
-            f"campaigns/{key}.yaml: {len(results)} test(s) rewritten. Look at the change before you keep it."
-        )
+        _rewrite(workspace.root, f"campaigns/{key}.yaml", results)
     if not failed:
         say("Every test passes as it is.")
+
+
+def _rewrite(root: Path, name: str, results: Sequence[Result]) -> None:
+    """Writes what was observed into a campaign's file."""
+    path = root / name
+    observed = {
+        result.test.place: [(line.wall, line.text) for line in result.observed]
+        for result in results
+    }
+    text = with_expectations(path.read_text("utf-8"), name, observed)
+    path.write_text(text, "utf-8")
+    say(
+        f"{name}: {len(results)} test(s) rewritten. Look at the change before you keep "
+        "it."
+    )

@@ -8,7 +8,10 @@ import idna
 
 
 def ascii_domain(address: str) -> str:
-    """The address with its domain in letters of ASCII (RFC 5891), where it can be written so."""
+    """The address with its domain in letters of ASCII (RFC 5891, section 4).
+
+    As it is where the domain cannot be written so.
+    """
     local, at, domain = address.rpartition("@")
     return address if domain.isascii() else f"{local}{at}{_in_ascii(domain)}"
 

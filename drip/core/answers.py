@@ -1,19 +1,25 @@
-"""What a no of a mail server means, whether it was heard in the dialogue or came back in a mail.
+"""What a no of a mail server means.
 
-A wrong "dead" costs a customer, a wrong "not dead" one more try: an address is dead only where an answer says so, for good, of
-this very address. The order of judgement, and why:
+It was heard in the dialogue, or came back in a mail.
 
-1. Where one server tells what another said, the innermost answer is the one that counts; the others only pass it on.
-2. Words come before codes, since servers give one code for many things: `5.1.1` comes with greylisting, full mailboxes and
-   directories that are down. Only codes that have one meaning everywhere go before words (`535`, `X.2.2`, `X.4.7`).
-3. Who is meant comes first: us (our login, our leave to relay, how much we send, our machine), then the sender. What is said of
-   these proves nothing about a recipient, whatever else stands there.
-4. Then whatever passes: greylisting, a full or disabled mailbox, time that ran out, servers that are busy or cannot look something
-   up. A final code does not make it final.
-5. Then what is said of this message (its size, its content, a policy, the way its address is written).
-6. Then the domain, and the address at last: there is no mail (RFC 7505), no such domain, nobody of that name.
-7. Where no words are known, the code: RFC 3463 with the IANA registry's additions, then RFC 5321 section 4.2. A code alone is no
-   proof if there are words beside it that say anything else (`NEUTRAL` are those that do not).
+A wrong "dead" costs a customer, a wrong "not dead" one more try: an address is dead
+only where an answer says so, for good, of this very address. The order of judgement,
+and why:
+
+1. Where one server tells what another said, the innermost answer is the one that
+counts; the others only pass it on. 2. Words come before codes, since servers give one
+code for many things: `5.1.1` comes with greylisting, full mailboxes and directories
+that are down. Only codes that have one meaning everywhere go before words (`535`,
+`X.2.2`, `X.4.7`). 3. Who is meant comes first: us (our login, our leave to relay, how
+much we send, our machine), then the sender. What is said of these proves nothing about
+a recipient, whatever else stands there. 4. Then whatever passes: greylisting, a full or
+disabled mailbox, time that ran out, servers that are busy or cannot look something up.
+A final code does not make it final. 5. Then what is said of this message (its size, its
+content, a policy, the way its address is written). 6. Then the domain, and the address
+at last: there is no mail (RFC 7505), no such domain, nobody of that name. 7. Where no
+words are known, the code: RFC 3463 with the IANA registry's additions, then RFC 5321
+section 4.2. A code alone is no proof if there are words beside it that say anything
+else (`NEUTRAL` are those that do not).
 """
 
 from __future__ import annotations
@@ -26,7 +32,8 @@ from typing import Literal
 from drip.core import answer_words as words
 from drip.core.phrases import ITS_DOMAIN, MACHINE, OUR_DOMAIN, Words, plain
 
-# What it is about: us; the sender; how we talk; what passes; this message; the recipient's domain; the address.
+# What it is about: us; the sender; how we talk; what passes; this message; the
+# recipient's domain; the address.
 Cause = Literal[
     "login",
     "relay",
@@ -77,10 +84,13 @@ _INNER = re.compile(r"(?s).*(?::\s+[\"']?|\berror |-> )(?=[245]\d\d[ -])")
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What was said, with its codes where they are known (`code` 0, `enhanced` empty where not).
+    """What was said, with its codes.
 
-    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where that is not known. `recipient` is the
-    address that it is about, `ours` are the domains that we write from.
+    Where they are not known `code` is 0 and `enhanced` empty.
+
+    `at` is the command, MAIL, RCPT or DATA, TEXT for the text itself, and empty where
+    that is not known. `recipient` is the address that it is about, `ours` are the
+    domains that we write from.
     """
 
     text: str
@@ -93,7 +103,11 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What it means. `final`: the server means it for good. `dead`: this very address will never take a mail again."""
+    """What it means.
+
+    `final`: the server means it for good. `dead`: this very address will never take a
+    mail again.
+    """
 
     cause: Cause
     final: bool
@@ -102,8 +116,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True)
 class AnswerRule:
-    """An answer with one of these words, one of these enhanced codes (without their class) and one of these basic codes is
-    about `cause`. What is not given fits everything."""
+    """Which answers are about `cause`.
+
+    Those with one of these words, one of these enhanced codes (without their class) and
+    one of these basic codes. What is not given fits everything.
+    """
 
     cause: Cause
     says: Words | None = None
@@ -188,7 +205,8 @@ BY_CODE: Mapping[str, Cause] = {
     "5.3": "policy",
     "5.4": "dialogue",
 }
-# Enhanced codes that are about the recipient, so that words prove what they say even where a filter could have said them.
+# Enhanced codes that are about the recipient, so that words prove what they say even
+# where a filter could have said them.
 _OF_RECIPIENT = ("1.0", "1.1", "1.2", "1.4", "1.6", "1.10", "4.4")
 # To whom questions go: nobody's mail is about them. RFC 2142.
 _ROLES = {"postmaster", "abuse", "helpdesk", "noc", "hostmaster"}
@@ -201,33 +219,34 @@ def judge(answer: Answer) -> Verdict:
     whole = answer.text[:LONGEST]
     text, code, enhanced = _innermost(whole, answer)
     final = code // 100 != 4 and not enhanced.startswith("4")
-    said, kind = _marked(text, answer), enhanced.partition(".")[2]
-    rule = next((each for each in RULES if _fits(each, said, kind, code)), None)
+    said = _marked(text, answer)
+    kind = enhanced.partition(".")[2]
+    rule = next((rule for rule in RULES if _fits(rule, said, kind, code)), None)
     by_words = rule is not None
     cause: Cause = rule.cause if rule else _by_code(kind, said if code else "")
     if cause not in (*_DEAD, "no-domain"):
         return Verdict(cause, final)
     telling = plain(whole[: len(whole) - len(text)][-LONGEST_TELLING:])
-    if words.TOLD_OF_SENDER.said_in(telling) or _is_of_somebody_else(
-        text, said, answer
-    ):
+    of_sender = words.TOLD_OF_SENDER.said_in(telling)
+    if of_sender or _is_of_somebody_else(text, said, answer):
         return Verdict("somebody-else", final)
     if cause == "no-domain":
-        return Verdict(
-            cause if answer.at != "MAIL" and not kind.startswith("7.") else "policy",
-            final,
-        )
+        # At MAIL it is ours that is missing, and class 7 is a filter's way to say so.
+        is_ours = answer.at == "MAIL" or kind.startswith("7.")
+        return Verdict("policy" if is_ours else cause, final)
     if by_words and not _is_proof(said, kind, code, answer.at):
         return Verdict("policy" if answer.at or code else "unknown", final)
     return Verdict(cause, final, dead=final and answer.at != "MAIL")
 
 
 def enhanced_in(text: str) -> str:
-    """The enhanced code in words, a particular one before one that says nothing (`5.0.0`); empty if there is none."""
-    found = [".".join(each.groups()) for each in ENHANCED.finditer(text)]
-    return next(
-        (each for each in found if not each.endswith(".0.0")), next(iter(found), "")
-    )
+    """The enhanced code in words; empty if there is none.
+
+    A particular one comes before one that says nothing (`5.0.0`).
+    """
+    codes = [".".join(found.groups()) for found in ENHANCED.finditer(text)]
+    particular = [code for code in codes if not code.endswith(".0.0")]
+    return next(iter(particular or codes), "")
 
 
 def addresses_in(text: str) -> list[str]:
@@ -258,15 +277,19 @@ def _innermost(whole: str, answer: Answer) -> tuple[str, int, str]:
 
 
 def _marked(text: str, answer: Answer) -> str:
-    """The plain words: without codes, addresses and links, which anybody may have chosen, and with domains by whose they are."""
+    """The plain words.
+
+    Without codes, addresses and links, which anybody may have chosen, and with domains
+    by whose they are.
+    """
     text = _NUMBERS.sub(" ", ADDRESS.sub(" ", _URL.sub(" ", text)))
     said = words.ADVICE.pattern.sub(" ", plain(_MACHINE.sub(MACHINE, text)))
     domain = answer.recipient.rpartition("@")[2].lower()
-    for each in answer.ours - {domain}:
-        # Our hosts are ours as well, while an MX of the recipient's domain is not the domain.
-        said = _named(
-            rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(each))}", OUR_DOMAIN, said
-        )
+    for own in answer.ours - {domain}:
+        # Our hosts are ours as well, while an MX of the recipient's domain is not the
+        # domain.
+        with_hosts = rf"(?:[\w-]{{1,63}}\.){{0,5}}{re.escape(plain(own))}"
+        said = _named(with_hosts, OUR_DOMAIN, said)
     return _named(re.escape(plain(domain)), ITS_DOMAIN, said) if domain else said
 
 
@@ -275,32 +298,37 @@ def _named(domain: str, mark: str, said: str) -> str:
 
 
 def _fits(rule: AnswerRule, said: str, kind: str, code: int) -> bool:
-    return (
-        (not rule.enhanced or re.fullmatch(rule.enhanced, kind) is not None)
-        and (not rule.code or re.fullmatch(rule.code, str(code)) is not None)
-        and (rule.says is None or rule.says.said_in(said))
-    )
+    if rule.enhanced and re.fullmatch(rule.enhanced, kind) is None:
+        return False
+    if rule.code and re.fullmatch(rule.code, str(code)) is None:
+        return False
+    return rule.says is None or rule.says.said_in(said)
 
 
 def _by_code(kind: str, said: str) -> Cause:
-    cause: Cause = BY_CODE.get(
-        kind, "policy" if kind.startswith(("6.", "7.")) else "unknown"
-    )
+    # Classes 6 and 7 are about the text and about policy (RFC 3463, 3.7 and 3.8).
+    usual: Cause = "policy" if kind.startswith(("6.", "7.")) else "unknown"
+    cause: Cause = BY_CODE.get(kind, usual)
+    # Words that say something else are believed rather than a code that ends an address.
     others = set(_WORD.findall(said)) - _NEUTRAL
     return "unknown" if cause in _DEAD and others else cause
 
 
 def _is_of_somebody_else(text: str, said: str, answer: Answer) -> bool:
-    """Whether other addresses are named and not the recipient's, or the domain that we write from."""
+    """Whether others are named than the recipient and the domain that we write from."""
     local = answer.recipient.lower().rpartition("@")[0]
-    named = {each.lower().rpartition("@")[0] for each in addresses_in(text)} - _ROLES
+    named = {found.lower().rpartition("@")[0] for found in addresses_in(text)}
+    named -= _ROLES
     if local in named or not answer.recipient:
         return False
     return bool(named) or OUR_DOMAIN in said
 
 
 def _is_proof(said: str, kind: str, code: int, at: str) -> bool:
-    """Whether "nobody" proves it: said at RCPT, or with a code for it, and not a filter's excuse after the text."""
+    """Whether "nobody" proves it.
+
+    Said at RCPT, or with a code for it, and not a filter's excuse after the text.
+    """
     if (
         kind.startswith(("5.2", "5.4", "7."))
         or kind in ("1.3", "2.0")

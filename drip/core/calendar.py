@@ -1,6 +1,9 @@
-"""Local dates and instants: durations, birthdays, clock ranges, and what daylight saving does to them.
+"""Local dates and instants.
 
-Instants are aware datetimes in UTC; local times are naive datetimes; both to the millisecond.
+Durations, birthdays, clock ranges, and what daylight saving does to them.
+
+Instants are aware datetimes in UTC; local times are naive datetimes; both to the
+millisecond.
 """
 
 from __future__ import annotations
@@ -24,9 +27,12 @@ MILLISECOND = timedelta(milliseconds=1)
 
 @dataclass(frozen=True, slots=True)
 class Duration:
-    """A length of time. Months and days are wall-clock, seconds are elapsed. May be negative ("before").
+    """A length of time.
 
-    `business` days are those that are neither Saturday, Sunday nor a holiday; they stand alone.
+    Months and days are wall-clock, seconds are elapsed. May be negative ("before").
+
+    `business` days are those that are neither Saturday, Sunday nor a holiday; they
+    stand alone.
     """
 
     months: int = 0
@@ -38,7 +44,10 @@ class Duration:
         return Duration(-self.months, -self.days, -self.seconds, -self.business)
 
     def longest(self) -> timedelta:
-        """An upper bound of its length: months of 31 days, days of 25 hours, three days for each business day."""
+        """An upper bound of its length.
+
+        Months of 31 days, days of 25 hours, three days for each business day.
+        """
         days = abs(self.days) + abs(self.business) * 3 + (14 if self.business else 0)
         return timedelta(
             days=abs(self.months) * 31, hours=days * 25, seconds=abs(self.seconds)
@@ -59,7 +68,11 @@ class Birthday:
 
 
 def shift(day: date, by: Duration) -> date:
-    """`day` moved by the calendar part of `by`. Months clamp to the month's last day (31 Jan + 1 month = 28 Feb)."""
+    """`day` moved by the calendar part of `by`.
+
+    Months clamp to the month's last day (31 Jan + 1 month = 28 Feb).
+    """
+    # A subscription that is due on the 31st is due on the last day of shorter months.
     months = day.year * 12 + day.month - 1 + by.months
     year, month = divmod(months, 12)
     last = monthrange(year, month + 1)[1]
@@ -68,10 +81,14 @@ def shift(day: date, by: Duration) -> date:
 
 @lru_cache(maxsize=4096)
 def sources(due: date, steps: tuple[Duration, ...]) -> tuple[date, ...]:
-    """Every date that, moved by each of `steps` in turn, is `due`: the inverse of `shift`."""
+    """Every date that, moved by each of `steps` in turn, is `due`.
+
+    The inverse of `shift`.
+    """
     guess = due
     for step in reversed(steps):
         guess = shift(guess, -step)
+    # Clamping to a month's end loses up to three days a step.
     reach = 4 * (1 + len(steps))
     near = (guess + timedelta(days=n) for n in range(-reach, reach + 1))
     return tuple(day for day in near if shifted(day, steps) == due)
@@ -79,7 +96,10 @@ def sources(due: date, steps: tuple[Duration, ...]) -> tuple[date, ...]:
 
 @lru_cache(maxsize=4096)
 def first_source(due: date, steps: tuple[Duration, ...]) -> date:
-    """The first date that, moved by each of `steps` in turn, is `due` or later. Moving keeps the order of dates."""
+    """The first date that, moved by each of `steps` in turn, is `due` or later.
+
+    Moving keeps the order of dates.
+    """
     guess = due
     for step in reversed(steps):
         guess = shift(guess, -step)
@@ -96,7 +116,12 @@ def shifted(day: date, steps: tuple[Duration, ...]) -> date:
 
 
 def birthday_in(birthday: Birthday, year: int, feb_29: Feb29) -> date | None:
-    """The date of this birthday in `year`. February 29 in a common year follows `feb_29`; None if skipped."""
+    """The date of this birthday in `year`.
+
+    February 29 in a common year follows `feb_29`; None if skipped.
+    """
+    # Laws differ: in England one comes of age on March 1, in New Zealand on February
+    # 28.
     if (birthday.month, birthday.day) != (2, 29) or isleap(year):
         return date(year, birthday.month, birthday.day)
     return {"Feb 28": date(year, 2, 28), "Mar 1": date(year, 3, 1), "skip": None}[
@@ -128,7 +153,10 @@ def age_on(birthday: Birthday, day: date) -> int | None:
 
 @lru_cache(maxsize=1024)
 def zone(name: str) -> ZoneInfo:
-    """The tz database's zone. Raises `zoneinfo.ZoneInfoNotFoundError` or ValueError for a name it lacks."""
+    """The tz database's zone.
+
+    Raises `zoneinfo.ZoneInfoNotFoundError` or ValueError for a name it lacks.
+    """
     return ZoneInfo(name)
 
 
@@ -140,15 +168,17 @@ def local(instant: datetime, where: ZoneInfo) -> datetime:
 def instant(wall: datetime, where: ZoneInfo) -> datetime:
     """The instant of a wall-clock time.
 
-    A time that occurs twice means the first one; one that does not exist means the first instant
-    after the gap.
+    A time that occurs twice means the first one; one that does not exist means the
+    first instant after the gap.
     """
     early = wall.replace(tzinfo=where, fold=0).astimezone(UTC)
     if local(early, where) == wall:
         return early
-    # In a gap: fold 1 (the offset after it) lies before the transition, fold 0 after it.
+    # In a gap: fold 1 (the offset after it) lies before the transition, fold 0 after
+    # it.
     low, high = wall.replace(tzinfo=where, fold=1).astimezone(UTC), early
     before = low.astimezone(where).utcoffset()
+    # zoneinfo does not say when a transition is, so it is looked for; some 22 steps.
     while high - low > timedelta(milliseconds=1):
         middle = low + (high - low) / 2
         if middle.astimezone(where).utcoffset() == before:
@@ -180,10 +210,15 @@ def at_minute(day: date, minute: int, where: ZoneInfo) -> datetime:
 def later(
     start: datetime, by: Duration, where: ZoneInfo, holidays: Collection[date] = ()
 ) -> datetime:
-    """`start` plus a duration: days, weeks and months on the wall clock of `where`, hours elapsed."""
+    """`start` plus a duration.
+
+    Days, weeks and months on the wall clock of `where`, hours elapsed.
+    """
     if by.months or by.days or by.business:
         wall = local(start, where)
         day = business_shift(shift(wall.date(), by), by.business, holidays)
+        # Seven days after 9:00 it is 9:00, whether the clock was changed meanwhile or
+        # not.
         start = instant(datetime.combine(day, wall.time()), where)
     return start + timedelta(seconds=by.seconds)
 
@@ -198,6 +233,7 @@ def business_shift(day: date, count: int, holidays: Collection[date]) -> date:
     step = timedelta(days=1 if count > 0 else -1)
     for _ in range(abs(count)):
         day += step
+        # Bounded: weekends end, and holidays are days of a list.
         while not is_business_day(day, holidays):
             day += step
     return day
@@ -205,7 +241,10 @@ def business_shift(day: date, count: int, holidays: Collection[date]) -> date:
 
 @dataclass(frozen=True, slots=True)
 class ClockRange:
-    """From `opens` up to, not including, `closes`, in minutes of the local day; may cross midnight."""
+    """From `opens` up to, not including, `closes`, in minutes of the local day.
+
+    May cross midnight.
+    """
 
     opens: int
     closes: int
@@ -259,7 +298,10 @@ def next_open(
     where: ZoneInfo,
     holidays: Collection[date] = (),
 ) -> datetime | None:
-    """The first instant from `start` on at which the window is open; None if it stays shut for two years."""
+    """The first instant from `start` on at which the window is open.
+
+    None if it stays shut for two years.
+    """
     if window.holds(local(start, where), holidays):
         return start
     return next_opening(window, start, where, holidays)
@@ -271,7 +313,10 @@ def next_opening(
     where: ZoneInfo,
     holidays: Collection[date] = (),
 ) -> datetime | None:
-    """The first instant after `start` at which the window opens; None if it does not within two years."""
+    """The first instant after `start` at which the window opens.
+
+    None if it does not within two years.
+    """
     for day in days_from(local(start, where).date()):
         if window.opens_on(day, holidays):
             for opening in _openings(day, window.hours.opens, where):
@@ -281,8 +326,12 @@ def next_opening(
 
 
 def _openings(day: date, minute: int, where: ZoneInfo) -> list[datetime]:
-    """The instant of a minute of a day; both of them where the clock is set back over it."""
+    """The instant of a minute of a day.
+
+    Both of them where the clock is set back over it.
+    """
     wall = datetime.combine(day, time()) + timedelta(minutes=minute)
+    # In autumn a window from 1:00 opens twice in one night.
     again = wall.replace(tzinfo=where, fold=1).astimezone(UTC)
     first = instant(wall, where)
     return [first, again] if again > first and local(again, where) == wall else [first]
@@ -300,4 +349,5 @@ def next_outside(span: ClockRange, start: datetime, where: ZoneInfo) -> datetime
 
 def days_from(first: date) -> Iterator[date]:
     """`first`, the day after, and so on for two years."""
+    # Two years of 366 days, so that whatever opens once a year is found.
     return (first + timedelta(days=n) for n in range(732))

@@ -28,6 +28,7 @@ from drip.core.steps import (
 )
 from drip.errors import Place
 
+# Between and beyond them there is room for a number.
 PRIORITIES = {"low": 25, "normal": 50, "high": 75}
 Status = Literal["draft", "live", "paused"]
 OnUnknown = Literal["hold", "resend"]
@@ -35,7 +36,10 @@ OnUnknown = Literal["hold", "resend"]
 
 @dataclass(frozen=True, slots=True)
 class DateTrigger:
-    """Starts when a date comes near. `yearly` for birthdays and anniversaries; `name` is the date as written."""
+    """Starts when a date comes near.
+
+    `yearly` for birthdays and anniversaries; `name` is the date as written.
+    """
 
     name: str
     date: DateField
@@ -76,7 +80,10 @@ Trigger = DateTrigger | ScheduleTrigger | EventTrigger | SegmentTrigger | Counte
 
 @dataclass(frozen=True, slots=True)
 class Expected:
-    """A line that a test expects: at what time (of the sample contact's clock), and what."""
+    """A line that a test expects.
+
+    At what time (of the sample contact's clock), and what.
+    """
 
     wall: datetime
     text: str
@@ -95,7 +102,10 @@ class Happening:
 
 @dataclass(frozen=True, slots=True)
 class CampaignTest:
-    """One of a campaign's `tests:`. `contact`, `record` and `counters` are what is given; `values` as written."""
+    """One of a campaign's `tests:`.
+
+    `contact`, `record` and `counters` are what is given; `values` as written.
+    """
 
     name: str
     contact: Mapping[str, str]
@@ -113,7 +123,10 @@ class CampaignTest:
 
 @dataclass(frozen=True, slots=True)
 class Goal:
-    """What success is: an event whose fields meet `where`, within a time of the run's beginning."""
+    """What success is.
+
+    An event whose fields meet `where`, within a time of the run's beginning.
+    """
 
     event: str
     where: Condition | None
@@ -121,13 +134,17 @@ class Goal:
     place: Place
 
 
-# How late a step that never expires may be for whoever joins late: what was over long before is not made up for.
+# How late a step that never expires may be for whoever joins late: what was over long
+# before is not made up for.
 LATE_JOINER = timedelta(days=7)
 
 
 @dataclass(frozen=True)
 class Campaign:
-    """One file of `campaigns/`. `key` is the file's name without ending, `version` the hash of its text."""
+    """One file of `campaigns/`.
+
+    `key` is the file's name without ending, `version` the hash of its text.
+    """
 
     key: str
     title: str
@@ -168,14 +185,20 @@ class Campaign:
         return {step.id: n for n, step in enumerate(self.steps)}
 
     def event_prefixes(self) -> dict[str, str]:
-        """What events' fields are called by (`order` for `order.placed`), and the event: the trigger's and awaited ones."""
+        """The events of a campaign by what their fields are called by.
+
+        `order` for `order.placed`: the trigger's and those that steps wait for.
+        """
         names = [step.event for step in self.steps if isinstance(step, WaitFor)]
         names += [self.trigger.event] if isinstance(self.trigger, EventTrigger) else []
         return {name.partition(".")[0]: name for name in names}
 
     @cached_property
     def asks_back(self) -> str | None:
-        """The event that answers it, `TOPIC.confirmed`, if this campaign asks whoever signed up for its topic to confirm."""
+        """The event `TOPIC.confirmed`, if this campaign asks for a confirmation.
+
+        It does if it starts when somebody signs up for its topic.
+        """
         asks = (
             isinstance(self.trigger, EventTrigger)
             and self.trigger.event == f"{self.topic}.requested"
@@ -185,15 +208,11 @@ class Campaign:
     def entry_opens(self) -> int:
         """The minute of the day at which the earliest `at:` step is due."""
         offset = self.entry_offset()
-        hung = [
-            step.at.opens
-            for step in self._hung()
-            if step.at and step.at.offset == offset
-        ]
-        first = hung or [
-            step.opens for step in self.steps[:1] if isinstance(step, SendStep)
-        ]
-        return first[0] if first else self.opens
+        for step in self._hung():
+            if step.at and step.at.offset == offset:
+                return step.at.opens
+        first = self.steps[0] if self.steps else None
+        return first.opens if isinstance(first, SendStep) else self.opens
 
     def entry_offset(self) -> Duration:
         """How far the earliest `at:` step lies from the trigger's date."""
@@ -208,30 +227,60 @@ class Campaign:
 
     def lookback(self) -> timedelta:
         """How old an occurrence may be and still have a step that makes sense."""
-        reached, longest, good = timedelta(0), timedelta(0), timedelta(days=31)
-        start = _rough(self.entry_offset())
+        way = _Way(start=_rough(self.entry_offset()))
         for step in self.steps:
-            match step:
-                case Wait(duration=duration) | WaitFor(up_to=Duration() as duration):
-                    reached += duration.longest()
-                case WaitUntil(until=NextClock()):
-                    reached += timedelta(days=14)
-                case IssueCoupon(expires=Duration() as duration):
-                    good = duration.longest()
-                    longest = max(longest, reached + LATE_JOINER)
-                case WaitUntil(until=Point()):
-                    reached += good
-                case SendStep(at=at, grace=grace):
-                    if at is not None:
-                        reached = max(reached, _rough(at.offset) - start)
-                    longest = max(
-                        longest, reached + (grace if grace is not None else LATE_JOINER)
-                    )
-                case Task(at=Point(offset=offset)):
-                    longest = max(longest, _rough(offset) - start + LATE_JOINER)
-                case _ if isinstance(step, ACTIONS):
-                    longest = max(longest, reached + LATE_JOINER)
-        return longest + timedelta(days=2)
+            way.walk(step)
+        # Zones are up to a day apart from one another, and so is a clock time.
+        return way.longest + timedelta(days=2)
+
+
+@dataclass
+class _Way:
+    """How long after its occurrence a run can still be at a step.
+
+    Arms of branches are counted one after the other, which is too long rather than too
+    short: an occurrence that is looked at in vain costs little.
+    """
+
+    start: timedelta
+    reached: timedelta = timedelta(0)
+    longest: timedelta = timedelta(0)
+    # Of the coupon issued last; of one without an end nobody knows, so a month.
+    coupon: timedelta = timedelta(days=31)
+
+    def walk(self, step: Step) -> None:
+        """Goes past one step of the program."""
+        match step:
+            case Wait(duration=duration) | WaitFor(up_to=Duration() as duration):
+                self.reached += duration.longest()
+            case WaitUntil(until=NextClock()):
+                # A business day at a clock time, behind the longest holidays.
+                self.reached += timedelta(days=14)
+            case WaitUntil(until=Point()):
+                self.reached += self.coupon
+            case IssueCoupon(expires=Duration() as duration):
+                self.coupon = duration.longest()
+                self._is_worth(self.reached + LATE_JOINER)
+            case SendStep(at=Point(offset=offset)):
+                self.reached = max(self.reached, self._hung(offset))
+                self._is_worth(self.reached + _patience(step.grace))
+            case SendStep():
+                self._is_worth(self.reached + _patience(step.grace))
+            case Task(at=Point(offset=offset)):
+                self._is_worth(self._hung(offset) + LATE_JOINER)
+            case _ if isinstance(step, ACTIONS):
+                self._is_worth(self.reached + LATE_JOINER)
+
+    def _hung(self, offset: Duration) -> timedelta:
+        """When a step that hangs on the date is due, counted from the run's beginning."""
+        return _rough(offset) - self.start
+
+    def _is_worth(self, until: timedelta) -> None:
+        self.longest = max(self.longest, until)
+
+
+def _patience(grace: timedelta | None) -> timedelta:
+    return LATE_JOINER if grace is None else grace
 
 
 def step_at(campaign: Campaign, position: int) -> Step | None:
@@ -250,6 +299,5 @@ def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
 
 
 def _rough(duration: Duration) -> timedelta:
-    return timedelta(
-        days=duration.months * 30.44 + duration.days, seconds=duration.seconds
-    )
+    days = duration.months * 30.44 + duration.days
+    return timedelta(days=days, seconds=duration.seconds)

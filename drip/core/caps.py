@@ -1,8 +1,6 @@
-"""Frequency caps: does a message at this instant keep every rule, and if not, when would it.
+"""Frequency caps.
 
-`per day`, `per week` and `per month` count local calendar days: today, any 7 days in a row, any 30.
-`per N hours` is an exact rolling window, half open: two messages exactly N hours apart are not in one.
-`at least N apart` is the rolling window with one place.
+Does a message at this instant keep every rule, and if not, when would it?
 """
 
 from __future__ import annotations
@@ -18,7 +16,8 @@ from zoneinfo import ZoneInfo
 from drip.core.calendar import from_millis, instant, millis
 from drip.errors import Place
 
-# How many days before and after a day are looked up at once: a month's window, and a little more.
+# How many days before and after a day are looked up at once: a month's window, and a
+# little more.
 AROUND = 36
 # In milliseconds; and the ordinal of 1970-01-01.
 SECOND, DAY = 1_000, 86_400_000
@@ -30,7 +29,10 @@ Scope = Literal["all", "channel", "topic", "campaign"]
 
 @dataclass(frozen=True, slots=True)
 class Cap:
-    """One rule: at most `limit` counted messages of its scope in `days` local days, or in `seconds`."""
+    """One rule.
+
+    At most `limit` counted messages of its scope in `days` local days, or in `seconds`.
+    """
 
     scope: Scope
     name: str
@@ -41,7 +43,7 @@ class Cap:
     seconds: int = 0
 
     def counts(self, channel: str, topic: str | None, campaign: str) -> bool:
-        """Whether a message of this channel, topic and campaign is in the rule's scope."""
+        """Whether the rule counts messages of this channel, topic and campaign."""
         match self.scope:
             case "all":
                 return True
@@ -53,10 +55,12 @@ class Cap:
 
 
 class Use(NamedTuple):
-    """A counted message. It left, or may have left, at some instant from `first` to `last`.
+    """A counted message.
 
-    Both are milliseconds since 1970 in UTC: a judgement compares dozens of them. `reserved` is one that has not been
-    granted yet, but has its slot kept.
+    It left, or may have left, at some instant from `first` to `last`.
+
+    Both are milliseconds since 1970 in UTC: a judgement compares dozens of them.
+    `reserved` is one that has not been granted yet, but has its slot kept.
     """
 
     first: int
@@ -79,9 +83,13 @@ class Full:
 def first_full(
     caps: Sequence[Cap], uses: Sequence[Use], now: datetime, where: ZoneInfo
 ) -> Full | None:
-    """The first of `caps` that a message at `now` would break, or None. `caps` are those that apply to it."""
+    """The first of `caps` that a message at `now` would break, or None.
+
+    `caps` are those that apply to it.
+    """
     at = millis(now)
     ahead = False
+    # A plain loop: a generator for `any` takes twice as long here.
     for use in uses:
         if use.last > at:
             ahead = True
@@ -89,15 +97,17 @@ def first_full(
         if len(uses) < cap.limit:
             continue
         if not ahead:
-            # As nearly always: the fullest window is the one that ends now, and it takes one comparison for each use.
+            # As nearly always: the fullest window is the one that ends now, and it
+            # takes one comparison for each use.
             since = _since(cap.days, cap.seconds, at, where)
             if cap.scope == "all":
                 number = sum([use.last >= since for use in uses])
             else:
                 number = sum(
                     [
-                        u.last >= since and cap.counts(u.channel, u.topic, u.campaign)
-                        for u in uses
+                        use.last >= since
+                        and cap.counts(use.channel, use.topic, use.campaign)
+                        for use in uses
                     ]
                 )
             if number < cap.limit:
@@ -110,47 +120,52 @@ def first_full(
 
 @lru_cache(maxsize=10_000)
 def _since(days: int, seconds: int, now: int, where: ZoneInfo) -> int:
-    """From when on a use is in the window of so many days, or seconds, that ends with `now`, or with its local day."""
-    return (
-        _midnight(_day(now, where) - days + 1, where)
-        if days
-        else now - seconds * SECOND + 1
-    )
+    """From when on a use is in the window that ends with `now`.
+
+    The window has so many seconds, or local days of which the last one is `now`'s.
+    """
+    if not days:
+        return now - seconds * SECOND + 1
+    return _midnight(_day(now, where) - days + 1, where)
 
 
 def _full(cap: Cap, uses: Sequence[Use], now: int, where: ZoneInfo) -> Full | None:
     """Whether a cap has no place at `now`, looked at thoroughly."""
     counted = [use for use in uses if cap.counts(use.channel, use.topic, use.campaign)]
-    today, spans = (
-        _day(now, where),
-        [_span(use, where) for use in counted] if cap.days else [],
-    )
-    inside = (
-        [counted[n] for n in _in_days(cap, spans, today)]
-        if cap.days
-        else _in_seconds(cap, counted, now)
-    )
+    if cap.days:
+        return _full_by_days(cap, counted, now, where)
+    inside = _in_seconds(cap, counted, now)
     if len(inside) < cap.limit:
         return None
-    frees = None
-    if cap.limit:
-        frees = (
-            _frees_on(cap, spans, today, where)
-            if cap.days
-            else _frees_at(cap, counted, now)
-        )
-    return Full(cap, tuple(inside), None if frees is None else from_millis(frees))
+    frees = _frees_at(cap, counted, now) if cap.limit else None
+    return Full(cap, tuple(inside), frees)
+
+
+def _full_by_days(
+    cap: Cap, counted: list[Use], now: int, where: ZoneInfo
+) -> Full | None:
+    today = _day(now, where)
+    spans = [_span(use, where) for use in counted]
+    inside = [counted[number] for number in _in_days(cap, spans, today)]
+    if len(inside) < cap.limit:
+        return None
+    # A cap of none is full for ever, whatever leaves its window.
+    frees = _frees_on(cap, spans, today, where) if cap.limit else None
+    return Full(cap, tuple(inside), frees)
 
 
 def longest_memory(caps: Iterable[Cap]) -> timedelta:
-    """How far back uses can matter. A local day is up to 25 hours, and a zone may change by a day."""
-    return max(
-        (
-            timedelta(days=cap.days + 2) if cap.days else timedelta(seconds=cap.seconds)
-            for cap in caps
-        ),
-        default=timedelta(0),
-    )
+    """How far back uses can matter.
+
+    A local day is up to 25 hours, and a zone may change by a day.
+    """
+    return max(map(_memory, caps), default=timedelta(0))
+
+
+def _memory(cap: Cap) -> timedelta:
+    if cap.days:
+        return timedelta(days=cap.days + 2)
+    return timedelta(seconds=cap.seconds)
 
 
 def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
@@ -162,6 +177,7 @@ def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
     # A window that holds now starts at now, or at a use in the span before it.
     oldest = now - span + 1
     starts = [now] + [max(use.first, oldest) for use in near if use.first < now]
+    # What has no clear instant counts in every window that it may lie in.
     windows = (
         [use for use in near if use.last >= start and use.first < start + span]
         for start in starts
@@ -170,7 +186,10 @@ def _in_seconds(cap: Cap, uses: list[Use], now: int) -> list[Use]:
 
 
 def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
-    """Which of the uses (as first and last day) are in the fullest window that holds `day`."""
+    """Which of the uses are in the fullest window that holds `day`.
+
+    They are named by their first and their last day.
+    """
     # Without a use after today the window that ends today is the fullest.
     if not any(last > day for _, last in spans):
         start = day - cap.days + 1
@@ -186,21 +205,21 @@ def _in_days(cap: Cap, spans: Sequence[tuple[int, int]], day: int) -> list[int]:
     return max(windows, key=len)
 
 
-def _frees_at(cap: Cap, uses: list[Use], now: int) -> int | None:
-    """The first instant after `now` at which the rule has a place, if nothing else leaves."""
-    times = sorted(use.last + cap.seconds * SECOND for use in uses)
-    later = (at for at in times if at > now)
-    return next(
-        (at for at in later if len(_in_seconds(cap, uses, at)) < cap.limit), None
-    )
+def _frees_at(cap: Cap, uses: list[Use], now: int) -> datetime | None:
+    """When the rule next has a place, if nothing else leaves; after `now`."""
+    # A place comes free only when a use leaves the window.
+    for at in sorted(use.last + cap.seconds * SECOND for use in uses):
+        if at > now and len(_in_seconds(cap, uses, at)) < cap.limit:
+            return from_millis(at)
+    return None
 
 
 def _frees_on(
     cap: Cap, spans: Sequence[tuple[int, int]], today: int, where: ZoneInfo
-) -> int | None:
+) -> datetime | None:
     for day in sorted({last + cap.days for _, last in spans}):
         if day > today and len(_in_days(cap, spans, day)) < cap.limit:
-            return _midnight(day, where)
+            return from_millis(_midnight(day, where))
     return None
 
 
@@ -223,9 +242,12 @@ def _day(at: int, where: ZoneInfo) -> int:
 
 @lru_cache(maxsize=4096)
 def _midnights(where: ZoneInfo, part: int) -> tuple[int, list[int]]:
-    """When each local day of a part of the calendar begins, and the ordinal of the first one. A day that the zone left
-    out begins with the one after it."""
+    """When each local day of a part of the calendar begins.
+
+    With the ordinal of the first one. A day that the zone left out begins with the one
+    after it.
+    """
+    # Two days more on either side: no zone is farther from UTC than a day.
     first = max(part * AROUND - 2, 1)
-    return first, [
-        _midnight(day, where) for day in range(first, (part + 1) * AROUND + 3)
-    ]
+    end = (part + 1) * AROUND + 3
+    return first, [_midnight(day, where) for day in range(first, end)]

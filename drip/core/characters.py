@@ -1,10 +1,15 @@
-"""Characters that steer a terminal or that nobody sees: how they are shown, and what becomes of them where texts come in.
+"""Characters that steer a terminal or that nobody sees.
 
-They are the control characters (C0, DEL, C1), line separators, halves of UTF-16 and format characters (Unicode's Cc, Zl, Zp, Cs
-and Cf), with which a name can turn a line round, hide, look like another one, or write into somebody's terminal. Cf holds some that
-are seen (the number signs of Arabic, Syriac and Kaithi): these stay. Joiners (U+200C, U+200D) and variation selectors stay where
-writing needs them: Persian and the languages of India write words with joiners, and pictures of writing are put together by both. A
-joiner after a letter of ASCII joins nothing, and of several selectors in a row only the first selects: those hide something.
+How they are shown, and what becomes of them where texts come in.
+
+They are the control characters (C0, DEL, C1), line separators, halves of UTF-16 and
+format characters (Unicode's Cc, Zl, Zp, Cs and Cf), with which a name can turn a line
+round, hide, look like another one, or write into somebody's terminal. Cf holds some
+that are seen (the number signs of Arabic, Syriac and Kaithi): these stay. Joiners
+(U+200C, U+200D) and variation selectors stay where writing needs them: Persian and the
+languages of India write words with joiners, and pictures of writing are put together by
+both. A joiner after a letter of ASCII joins nothing, and of several selectors in a row
+only the first selects: those hide something.
 """
 
 from __future__ import annotations
@@ -26,14 +31,20 @@ NAMED = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def shown(text: str) -> str:
-    """The text as one line for people, what is hidden in it escaped: `\\x1b`, `\\u202e`, `\\n`."""
+    """The text as one line for people, with what is hidden in it escaped.
+
+    As in `\\x1b`, `\\u202e`, `\\n`.
+    """
     if text.isascii() and text.isprintable():
         return text
     return HIDDEN.sub(lambda found: _escaped(found[0]), text)
 
 
 def json_text(value: Any) -> str:
-    """A value as one line of JSON in which letters stay letters, and what is hidden is escaped as JSON does it."""
+    """A value as one line of JSON in which letters stay letters.
+
+    What is hidden is escaped as JSON does it (RFC 8259, section 7).
+    """
     made = json.dumps(value, ensure_ascii=False)
     if made.isascii() and made.isprintable():
         return made
@@ -49,7 +60,10 @@ def without_hidden(text: str) -> str:
 
 
 def whole(text: str) -> str:
-    """The text with `?` for each half of a character of UTF-16, which cannot be written; the same object if there is none."""
+    """The text with `?` for each half of a character of UTF-16.
+
+    Halves cannot be written as UTF-8. The same object if there is none.
+    """
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -58,10 +72,14 @@ def whole(text: str) -> str:
 
 
 def plain_key(text: str, what: str) -> str:
-    """A key as it came: two that look alike have to be one. Raises ValueError, which shows what hides in it."""
+    """A key as it came: two that look alike have to be one.
+
+    Raises ValueError, which shows what hides in it.
+    """
     if hidden := hidden_in(text):
         raise ValueError(
-            f"the {what} `{shown(text)}` holds the character {hidden}, which nobody can see"
+            f"the {what} `{shown(text)}` holds the character {hidden}, which nobody "
+            "can see"
         )
     return text
 

@@ -1,10 +1,11 @@
 """Conditions: one syntax tree, and the reader that says why a contact does not meet it.
 
-The other reader, `storage.who`, turns the same tree into SQL: who is in. They agree on every contact.
+The other reader, `storage.people.audience_sql`, turns the same tree into SQL: who is
+in. They agree on every contact.
 
-Rules where the words leave room: text is compared without regard to case; an unknown value equals
-nothing, so `not x` holds for it and every comparison fails; "ago" and "in the next" count local days;
-the day of an event is the workspace's.
+Rules where the words leave room: text is compared without regard to case; an unknown
+value equals nothing, so `not x` holds for it and every comparison fails; "ago" and "in
+the next" count local days; the day of an event is the workspace's.
 """
 
 from __future__ import annotations
@@ -40,7 +41,10 @@ Comparison = Literal[
 
 @dataclass(frozen=True, slots=True)
 class FieldCondition:
-    """One line: a field of a kind, and its phrase. `values` are as written; `span` for phrases with a duration."""
+    """One line: a field of a kind, and its phrase.
+
+    `values` are as written; `span` for phrases with a duration.
+    """
 
     field: str
     kind: FieldKind
@@ -53,7 +57,10 @@ class FieldCondition:
 
 @dataclass(frozen=True, slots=True)
 class Subscribed:
-    """Consent to a topic on the e-mail channel, or whatever channel the topic allows by its opt-in."""
+    """Consent to a topic.
+
+    On the e-mail channel, or on whatever channel the topic allows by its opt-in.
+    """
 
     topic: str
     text: str
@@ -64,8 +71,9 @@ class Subscribed:
 class Rank:
     """The best of all contacts by a number, looked for once a night.
 
-    `top` is a share of heads; `makes` the smallest set that together has that share of the sum. Contacts whose
-    number is unknown or not above zero are not counted. Of equals, the one known longer comes first.
+    `top` is a share of heads; `makes` the smallest set that together has that share of
+    the sum. Contacts whose number is unknown or not above zero are not counted. Of
+    equals, the one known longer comes first.
     """
 
     field: str
@@ -112,10 +120,13 @@ class HoldsCoupon:
 
 @dataclass(frozen=True, slots=True)
 class Did:
-    """An event, at least `times` times: since the run began, in the last `span`, or ever.
+    """An event, at least `times` times.
 
-    A span in seconds is elapsed, one in days counts days of the workspace. `matching` are fields that the
-    event must have, with their values. A run about a record counts events of other records not.
+    Since the run began, in the last `span`, or ever.
+
+    A span in seconds is elapsed, one in days counts days of the workspace. `matching`
+    are fields that the event must have, with their values. A run about a record counts
+    events of other records not.
     """
 
     event: str
@@ -165,7 +176,10 @@ class Happened(Protocol):
 
 
 class History(Protocol):
-    """What conditions ask about a contact beyond its fields. Asked only when a condition wants to know."""
+    """What conditions ask about a contact beyond its fields.
+
+    Asked only when a condition wants to know.
+    """
 
     def tags(self) -> Collection[str]: ...
 
@@ -197,9 +211,12 @@ class NoHistory:
 
 
 class Facts(NamedTuple):
-    """What is known about one contact (and the run's record and event) when a condition is read.
+    """What is known about one contact when a condition is read.
 
-    `zone` is the contact's, `home` the workspace's; `since` is when the run began, `record_id` what it is about.
+    And about the run's record and event.
+
+    `zone` is the contact's, `home` the workspace's; `since` is when the run began,
+    `record_id` what it is about.
     """
 
     values: Mapping[str, Value]
@@ -222,56 +239,67 @@ class Failure:
 
 def why_not(condition: Condition, facts: Facts) -> Failure | None:
     """None if the condition holds, else the first line that does not."""
-    match condition:
-        case All(parts):
-            for part in parts:
-                failure = why_not(part, facts)
-                if failure:
-                    return failure
+    return WHY_NOT[type(condition)](condition, facts)
+
+
+def _all(condition: All, facts: Facts) -> Failure | None:
+    for part in condition.parts:
+        failure = why_not(part, facts)
+        if failure:
+            return failure
+    return None
+
+
+def _any(condition: Any, facts: Facts) -> Failure | None:
+    for part in condition.parts:
+        if why_not(part, facts) is None:
             return None
-        case Any(parts, text, place):
-            if any(why_not(part, facts) is None for part in parts):
-                return None
-            return Failure(f"none of these holds: {text}", place)
-        case Not(part, text, place):
-            return (
-                None
-                if why_not(part, facts)
-                else Failure(f"this holds, and must not: {text}", place)
-            )
-        case Subscribed(topic, _, place):
-            return (
-                None
-                if topic in facts.subscribed
-                else Failure(f"not subscribed to {topic}", place)
-            )
-        case Member(name, rank, text, place):
-            if name in facts.history.sets():
-                return None
-            if rank is None:
-                return Failure(f"not in the segment {name}", place)
-            found = facts.values.get(rank.field, "unknown")
-            return Failure(f"{rank.field} is {found}, which is not {text}", place)
-        case Tagged(tags, _, place):
-            tagged = set(facts.history.tags()) & set(tags)
-            return None if tagged else Failure(f"not tagged {' or '.join(tags)}", place)
-        case HoldsCoupon(coupon, _, place):
-            held = coupon in facts.history.coupons()
-            return (
-                None
-                if held
-                else Failure(f"holds no coupon {coupon} that is still good", place)
-            )
-        case Did():
-            return _did(condition, facts)
-        case FieldCondition():
-            value = facts.values.get(condition.field)
-            if _holds(condition, value, facts):
-                return None
-            found = "unknown" if value is None else str(value)
-            return Failure(
-                f"{condition.field} is {found}, not {condition.text}", condition.place
-            )
+    return Failure(f"none of these holds: {condition.text}", condition.place)
+
+
+def _not(condition: Not, facts: Facts) -> Failure | None:
+    if why_not(condition.part, facts):
+        return None
+    return Failure(f"this holds, and must not: {condition.text}", condition.place)
+
+
+def _subscribed(condition: Subscribed, facts: Facts) -> Failure | None:
+    if condition.topic in facts.subscribed:
+        return None
+    return Failure(f"not subscribed to {condition.topic}", condition.place)
+
+
+def _member(condition: Member, facts: Facts) -> Failure | None:
+    if condition.name in facts.history.sets():
+        return None
+    rank = condition.rank
+    if rank is None:
+        return Failure(f"not in the segment {condition.name}", condition.place)
+    found = facts.values.get(rank.field, "unknown")
+    sentence = f"{rank.field} is {found}, which is not {condition.text}"
+    return Failure(sentence, condition.place)
+
+
+def _tagged(condition: Tagged, facts: Facts) -> Failure | None:
+    if not set(facts.history.tags()).isdisjoint(condition.tags):
+        return None
+    return Failure(f"not tagged {' or '.join(condition.tags)}", condition.place)
+
+
+def _holds_coupon(condition: HoldsCoupon, facts: Facts) -> Failure | None:
+    if condition.coupon in facts.history.coupons():
+        return None
+    sentence = f"holds no coupon {condition.coupon} that is still good"
+    return Failure(sentence, condition.place)
+
+
+def _field(condition: FieldCondition, facts: Facts) -> Failure | None:
+    value = facts.values.get(condition.field)
+    if _holds(condition, value, facts):
+        return None
+    found = "unknown" if value is None else value
+    sentence = f"{condition.field} is {found}, not {condition.text}"
+    return Failure(sentence, condition.place)
 
 
 def leaves(condition: Condition) -> Iterator[Condition]:
@@ -287,27 +315,42 @@ def leaves(condition: Condition) -> Iterator[Condition]:
 
 
 def _did(did: Did, facts: Facts) -> Failure | None:
-    times = sum(_counts(did, each, facts) for each in facts.history.events(did.event))
+    events = facts.history.events(did.event)
+    times = sum(_counts(did, event, facts) for event in events)
     if times >= did.times:
         return None
-    found = (
-        "has not happened"
-        if not times
-        else f"has happened {times} time{'s' if times > 1 else ''}"
-    )
+    found = f"has happened {_times(times)}" if times else "has not happened"
     return Failure(f"{did.event} {found}, not {did.text}", did.place)
 
 
+def _times(number: int) -> str:
+    return "1 time" if number == 1 else f"{number} times"
+
+
+# What each kind of line asks. A table: a `match` tries one class after the other, and
+# conditions are read for every contact at every message.
+WHY_NOT: dict[type, Callable[..., Failure | None]] = {
+    All: _all,
+    Any: _any,
+    Not: _not,
+    Subscribed: _subscribed,
+    Member: _member,
+    Tagged: _tagged,
+    HoldsCoupon: _holds_coupon,
+    Did: _did,
+    FieldCondition: _field,
+}
+
+
 def _counts(did: Did, event: Happened, facts: Facts) -> bool:
-    if event.at > facts.now or (
-        event.record_id and facts.record_id and event.record_id != facts.record_id
-    ):
+    """Whether an event is one of those that are asked for."""
+    # The preview plays events that are still to come.
+    if event.at > facts.now or _is_of_another(event, facts.record_id):
         return False
     if did.since_entry and facts.since is not None and event.at <= facts.since:
         return False
-    if did.span is not None and event.at < first_instant(
-        did.span, facts.now, facts.home
-    ):
+    span = did.span
+    if span is not None and event.at < first_instant(span, facts.now, facts.home):
         return False
     return all(
         event.fields.get(name, "").casefold() == value.casefold()
@@ -315,10 +358,19 @@ def _counts(did: Did, event: Happened, facts: Facts) -> bool:
     )
 
 
+def _is_of_another(event: Happened, record_id: int) -> bool:
+    """Whether an event names another record than the run is about."""
+    return bool(event.record_id and record_id) and event.record_id != record_id
+
+
 def first_instant(span: Duration, now: datetime, home: str) -> datetime:
-    """When "in the last `span`" begins: elapsed for hours, else with the first of that many days of the workspace."""
+    """When "in the last `span`" begins.
+
+    Elapsed for hours, else with the first of that many days of the workspace.
+    """
     if span.seconds:
         return now - timedelta(seconds=span.seconds)
+    # Today is one of the days: `in the last 1 day` is since midnight.
     day = shift(local(now, zone(home)).date(), -span) + timedelta(days=1)
     return at_minute(day, 0, zone(home))
 
@@ -338,6 +390,7 @@ def _is(line: FieldCondition, value: Value, facts: Facts) -> bool:
 
 
 def _same(kind: FieldKind, value: Value, written: str) -> bool:
+    # `True == 1` in Python: a yes must not equal the number.
     if isinstance(value, bool):
         return written.casefold() in YES if value else written.casefold() in NO
     if isinstance(value, int | float):
@@ -355,21 +408,22 @@ def _by_number(
 ) -> Callable[[FieldCondition, Value, Facts], bool]:
     def compare(line: FieldCondition, value: Value, facts: Facts) -> bool:
         number = _number(value)
-        return number is not None and fits(
-            number, [parse_number(each) for each in line.values]
-        )
+        if number is None:
+            return False
+        limits = [parse_number(written) for written in line.values]
+        return fits(number, limits)
 
     return compare
 
 
 def _in_range(line: FieldCondition, value: Value, facts: Facts) -> bool:
     day = _date(value, facts)
-    first, end = day_range(line, local(facts.now, zone(facts.zone)).date())
-    return (
-        day is not None
-        and (first is None or day >= first)
-        and (end is None or day < end)
-    )
+    if day is None:
+        return False
+    today = local(facts.now, zone(facts.zone)).date()
+    first, end = day_range(line, today)
+    from_first = first is None or day >= first
+    return from_first and (end is None or day < end)
 
 
 DAY = timedelta(days=1)
@@ -378,7 +432,10 @@ FROM_TODAY = ("ago more", "ago less", "in the last", "in the next")
 
 
 def day_range(line: FieldCondition, today: date) -> tuple[date | None, date | None]:
-    """The days for which a line about a date holds: from the first up to, not including, the end; None is open."""
+    """The days for which a line about a date holds.
+
+    From the first up to, not including, the end; None is open.
+    """
     match line.comparison:
         case "before":
             return None, parse_date(line.values[0])
@@ -392,12 +449,18 @@ def day_range(line: FieldCondition, today: date) -> tuple[date | None, date | No
             return shift(today, -line.span) + DAY, today + DAY
 
 
+def _includes(line: FieldCondition, value: Value, facts: Facts) -> bool:
+    return line.values[0].casefold() in _text(value)
+
+
+def _starts_with(line: FieldCondition, value: Value, facts: Facts) -> bool:
+    return _text(value).startswith(line.values[0].casefold())
+
+
 _COMPARE: dict[str, Callable[[FieldCondition, Value, Facts], bool]] = {
     "is": _is,
-    "includes": lambda line, value, _: line.values[0].casefold() in _text(value),
-    "starts with": lambda line, value, _: _text(value).startswith(
-        line.values[0].casefold()
-    ),
+    "includes": _includes,
+    "starts with": _starts_with,
     "at least": _by_number(lambda number, limits: number >= limits[0]),
     "at most": _by_number(lambda number, limits: number <= limits[0]),
     "more than": _by_number(lambda number, limits: number > limits[0]),
@@ -412,6 +475,7 @@ def _text(value: Value) -> str:
 
 
 def _number(value: Value) -> float | None:
+    # A yes is the number 1 to Python; nobody means `vip: at least 1` so.
     if isinstance(value, bool | date | Birthday):
         return None
     if isinstance(value, int | float):
@@ -423,6 +487,7 @@ def _number(value: Value) -> float | None:
 
 
 def _date(value: Value, facts: Facts) -> date | None:
+    # Late in the evening it is another day by UTC.
     if isinstance(value, datetime):
         return local(value, zone(facts.zone)).date()
     if isinstance(value, date):

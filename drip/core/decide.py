@@ -1,6 +1,8 @@
-"""May this message go now? One pure fold; the order of its checks is the order of judgement.
+"""May this message go now?
 
-decide(candidate, person, usage, rules, now) -> Send | Defer | Skip
+One pure fold; the order of its checks is the order of judgement.
+
+decide(candidate, person, usage, now) -> Send | Defer | Skip
 """
 
 from __future__ import annotations
@@ -24,11 +26,13 @@ from drip.core.calendar import (
 from drip.core.caps import Cap, Full, Use, first_full
 from drip.errors import Place
 
-# What waits for a person (a paused campaign) is woken when that person lets it go on, or when its time is over.
+# What waits for a person (a paused campaign) is woken when that person lets it go on,
+# or when its time is over.
 PAUSED_AGAIN = timedelta(days=1)
 MOMENT = timedelta(milliseconds=1)
 WhenLate = Literal["send", "skip", "next window"]
-# A message that could have gone this long before was not looked at in time: the program was down, or could not send.
+# A message that could have gone this long before was not looked at in time: the program
+# was down, or could not send.
 LATE = timedelta(hours=1)
 
 
@@ -36,7 +40,8 @@ LATE = timedelta(hours=1)
 class Reason:
     """Why not: a code of the glossary, a sentence, and the line that says so.
 
-    `filled_by` are the campaigns whose messages filled the cap, where that is the reason.
+    `filled_by` are the campaigns whose messages filled the cap, where that is the
+    reason.
     """
 
     code: str
@@ -66,10 +71,13 @@ Decision = Send | Defer | Skip
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A message that is due. `planned_at` is when it should leave, `grace` how late it may be (None: any).
+    """A message that is due.
 
-    `caps` are those that count it on any of its `channels`.
-    `ready_at` is from when on nothing kept it but nobody looking; `paused_until` when a pause ends by itself, if it does.
+    `planned_at` is when it should leave, `grace` how late it may be (None: any).
+
+    `caps` are those that count it on any of its `channels`. `ready_at` is from when on
+    nothing kept it but nobody looking; `paused_until` when a pause ends by itself, if
+    it does.
     """
 
     campaign: str
@@ -96,8 +104,9 @@ class Candidate:
 class Person(NamedTuple):
     """The contact as far as judging goes.
 
-    `closed` says why nothing may go by a channel about a topic (None: about anything), or None if it may.
-    `holidays` are the days that are no business days, whatever day of the week they are.
+    `closed` says why nothing may go by a channel about a topic (None: about anything),
+    or None if it may. `holidays` are the days that are no business days, whatever day
+    of the week they are.
     """
 
     zone: ZoneInfo
@@ -109,26 +118,27 @@ class Person(NamedTuple):
     def next_allowed(
         self, window: SendWindow | None, start: datetime
     ) -> datetime | None:
-        """The first instant from `start` on that is in the window and outside quiet hours; None if there is none."""
+        """The first instant from `start` on at which a message may leave.
+
+        It is in the window and outside quiet hours; None if there is none.
+        """
         return _next_allowed(window, self.quiet_hours, self.holidays, self.zone, start)
 
 
 def decide(
     candidate: Candidate, person: Person, usage: Sequence[Use], now: datetime
 ) -> Decision:
-    """The decision for one message at `now`. `usage` are all counted messages of the contact."""
+    """The decision for one message at `now`.
+
+    `usage` are all counted messages of the contact.
+    """
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused:
-        if late:
-            return Skip(_too_late(candidate, person))
-        over = (
-            candidate.planned_at + candidate.grace + MOMENT
-            if candidate.grace is not None
-            else now + PAUSED_AGAIN
-        )
-        return Defer(min(over, candidate.paused_until or over), candidate.paused)
+        return _paused(candidate, person, candidate.paused, now, late=late)
+    # An ended run is over whatever else is the case: its reason is the one to be shown.
     if candidate.ended:
         return Skip(candidate.ended)
+    # Consent comes before hours: who said no is skipped, and not put off.
     channel, closed = _open_channel(candidate, person)
     if channel is None:
         assert closed is not None
@@ -138,21 +148,42 @@ def decide(
     if candidate.when_late != "send" and now - candidate.ready_at > LATE:
         return _when_late(candidate, person, now)
     if not candidate.transactional:
-        hours = _clock(candidate, person, now) or _caps(
-            candidate, person, channel, usage, now
-        )
-        if hours:
-            return hours
+        held = _clock(candidate, person, now)
+        # Looked at last: a cap costs a comparison for each message of the contact.
+        held = held or _caps(candidate, person, channel, usage, now)
+        if held:
+            return held
     if not candidate.has_content:
         sentence = f"there is no content for this occurrence of {candidate.step}"
         return Skip(Reason("no-content", sentence, candidate.place))
     return Send(channel)
 
 
+def _paused(
+    candidate: Candidate,
+    person: Person,
+    reason: Reason,
+    now: datetime,
+    *,
+    late: bool,
+) -> Defer | Skip:
+    """Waits until the pause is over, or the message's time is."""
+    if late:
+        return Skip(_too_late(candidate, person))
+    if candidate.grace is None:
+        over = now + PAUSED_AGAIN
+    else:
+        over = candidate.planned_at + candidate.grace + MOMENT
+    return Defer(min(over, candidate.paused_until or over), reason)
+
+
 def permitted(
     candidate: Candidate, person: Person, channel: str, now: datetime
 ) -> bool:
-    """Whether a granted message may still leave at `now`: what can have changed since it was judged."""
+    """Whether a granted message may still leave at `now`.
+
+    It asks what can have changed since the message was judged.
+    """
     late = candidate.grace is not None and now > candidate.planned_at + candidate.grace
     if candidate.paused or candidate.ended or late:
         return False
@@ -168,6 +199,7 @@ def _topic(candidate: Candidate) -> str | None:
 def _open_channel(
     candidate: Candidate, person: Person
 ) -> tuple[str | None, Reason | None]:
+    """The first channel by which the contact may be written to, or why not by any."""
     first: Reason | None = None
     topic = _topic(candidate)
     for channel in candidate.channels:
@@ -187,28 +219,20 @@ def _too_late(candidate: Candidate, person: Person) -> Reason:
 
 def _when_late(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip:
     """What the campaign says of a message that nobody looked at in time."""
-    ready = (
-        f"it could have left on {local(candidate.ready_at, person.zone):%Y-%m-%d %H:%M}"
-    )
+    wall = local(candidate.ready_at, person.zone)
+    ready = f"it could have left on {wall:%Y-%m-%d %H:%M}"
     if candidate.when_late == "skip" or candidate.window is None:
-        return Skip(
-            Reason(
-                "too-late",
-                f"{ready}, and nothing is sent late (when_late: skip)",
-                candidate.place,
-            )
-        )
+        sentence = f"{ready}, and nothing is sent late (when_late: skip)"
+        return Skip(Reason("too-late", sentence, candidate.place))
     opens = next_opening(candidate.window, now, person.zone, person.holidays)
+    # The window may open within quiet hours.
     opens = opens and person.next_allowed(candidate.window, opens)
     if opens is None or _past_grace(candidate, opens):
-        sentence = f"{ready}, and the next send window opens when it makes no sense any more (when_late: next window)"
+        too_late = "the next send window opens when it makes no sense any more"
+        sentence = f"{ready}, and {too_late} (when_late: next window)"
         return Skip(Reason("too-late", sentence, candidate.place))
-    reason = Reason(
-        "outside-window",
-        f"{ready}, and waits for the next send window (when_late)",
-        candidate.place,
-    )
-    return Defer(opens, reason)
+    sentence = f"{ready}, and waits for the next send window (when_late)"
+    return Defer(opens, Reason("outside-window", sentence, candidate.place))
 
 
 def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip | None:
@@ -218,23 +242,25 @@ def _clock(candidate: Candidate, person: Person, now: datetime) -> Defer | Skip 
     allowed = person.next_allowed(candidate.window, now)
     if allowed == now:
         return None
-    quiet, window = person.quiet_hours, candidate.window
-    wall = local(now, person.zone)
-    if quiet and quiet.holds(wall):
-        reason = Reason(
-            "quiet-hours", f"quiet hours are {quiet}", person.quiet_hours_place
-        )
-    elif window and not window.opens_on(window.day(wall), person.holidays):
-        sentence = (
-            f"the send window is {window}, and {window.day(wall):%A, %-d %B} is none"
-        )
-        reason = Reason("holiday", sentence, candidate.window_place)
-    else:
-        sentence = f"the send window is {window}, and it is {wall:%-H:%M} there"
-        reason = Reason("outside-window", sentence, candidate.window_place)
+    reason = _closed_hours(candidate, person, local(now, person.zone))
     if allowed is None or _past_grace(candidate, allowed):
         return Skip(reason)
     return Defer(allowed, reason)
+
+
+def _closed_hours(candidate: Candidate, person: Person, wall: datetime) -> Reason:
+    """Why nothing leaves at this time of the contact's clock."""
+    quiet, window = person.quiet_hours, candidate.window
+    # They are said first: the law that asks for them does not know our windows.
+    if quiet and quiet.holds(wall):
+        sentence = f"quiet hours are {quiet}"
+        return Reason("quiet-hours", sentence, person.quiet_hours_place)
+    if window and not window.opens_on(window.day(wall), person.holidays):
+        day = f"{window.day(wall):%A, %-d %B}"
+        sentence = f"the send window is {window}, and {day} is none"
+        return Reason("holiday", sentence, candidate.window_place)
+    sentence = f"the send window is {window}, and it is {wall:%-H:%M} there"
+    return Reason("outside-window", sentence, candidate.window_place)
 
 
 @lru_cache(maxsize=10_000)
@@ -245,9 +271,12 @@ def _next_allowed(
     where: ZoneInfo,
     start: datetime,
 ) -> datetime | None:
-    """None if the window opens eight times, and always in quiet hours. Many people are asked about at one instant,
-    so it is remembered."""
+    """None if the window opens eight times, and always in quiet hours.
+
+    Many people are asked about at one instant, so it is remembered.
+    """
     at = start
+    # Of a window within the quiet hours no day has a place; a holiday moves it once.
     for _ in range(8):
         before = at
         if window:
@@ -263,7 +292,10 @@ def _next_allowed(
 
 
 def _past_grace(candidate: Candidate, at: datetime) -> bool:
-    """Whether waiting until `at` is too long. What may leave at the very last instant leaves after it in truth."""
+    """Whether waiting until `at` is too long.
+
+    What may leave at the very last instant leaves after it in truth.
+    """
     return candidate.grace is not None and at >= candidate.planned_at + candidate.grace
 
 
@@ -274,28 +306,34 @@ def _caps(
     usage: Sequence[Use],
     now: datetime,
 ) -> Defer | Skip | None:
+    """What the caps say of a message that would leave now by `channel`."""
     caps: Sequence[Cap] = candidate.caps
+    # `candidate.caps` are those of all its channels, and it leaves by one of them.
     if len(candidate.channels) > 1:
-        caps = [
-            cap
-            for cap in caps
-            if cap.counts(channel, candidate.topic, candidate.campaign)
-        ]
+        topic, campaign = candidate.topic, candidate.campaign
+        caps = [cap for cap in caps if cap.counts(channel, topic, campaign)]
     full = first_full(caps, usage, now, person.zone)
     if full is None:
         return None
     full, frees = _all_free(candidate, person, caps, usage, full)
-    wait = candidate.wait_when_capped
+    return _capped(candidate, person.zone, full, frees)
+
+
+def _capped(
+    candidate: Candidate, where: ZoneInfo, full: Full, frees: datetime | None
+) -> Defer | Skip:
+    """Waits until the caps are free, if that is in time."""
     if frees is None:
-        return Skip(_cap_reason(full, "", person.zone))
-    free = f"; free again {local(frees, person.zone):%Y-%m-%d %H:%M}"
+        return Skip(_cap_reason(full, "", where))
+    free = f"; free again {local(frees, where):%Y-%m-%d %H:%M}"
+    wait = candidate.wait_when_capped
     if wait is None or frees > candidate.planned_at + wait:
-        return Skip(_cap_reason(full, f"{free}, longer than it may wait", person.zone))
+        too_long = f"{free}, longer than it may wait"
+        return Skip(_cap_reason(full, too_long, where))
     if _past_grace(candidate, frees):
-        return Skip(
-            _cap_reason(full, f"{free}, when it makes no sense any more", person.zone)
-        )
-    return Defer(frees, _cap_reason(full, free, person.zone))
+        too_late = f"{free}, when it makes no sense any more"
+        return Skip(_cap_reason(full, too_late, where))
+    return Defer(frees, _cap_reason(full, free, where))
 
 
 def _all_free(
@@ -305,7 +343,7 @@ def _all_free(
     usage: Sequence[Use],
     full: Full,
 ) -> tuple[Full, datetime | None]:
-    """The first instant at which every rule has a place and the window is open, and the rule that is last to."""
+    """When every rule has a place and the window is open, and which rule is the last."""
     while full.frees is not None:
         at = person.next_allowed(candidate.window, full.frees)
         again = first_full(caps, usage, at, person.zone) if at else None
@@ -316,22 +354,24 @@ def _all_free(
 
 
 def _cap_reason(full: Full, when: str, where: ZoneInfo) -> Reason:
-    days = sorted(
-        {
-            (local(from_millis(use.first), where).date(), use.campaign, use.reserved)
-            for use in full.filled_by
-        }
-    )
-    named = (
-        f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}"
-        for day, campaign, kept in days
-    )
-    uses = ", ".join(named) or "a limit of none"
-    scope = "" if full.cap.scope == "all" else f" for {full.cap.name}"
-    campaigns = tuple(sorted({use.campaign for use in full.filled_by}))
+    cap = full.cap
+    uses = _filled_by(full, where) or "a limit of none"
+    scope = "" if cap.scope == "all" else f" for {cap.name}"
     return Reason(
-        "cap",
-        f"the cap of {full.cap.text}{scope} is full ({uses}){when}",
-        full.cap.place,
-        campaigns,
+        code="cap",
+        sentence=f"the cap of {cap.text}{scope} is full ({uses}){when}",
+        place=cap.place,
+        filled_by=tuple(sorted({use.campaign for use in full.filled_by})),
+    )
+
+
+def _filled_by(full: Full, where: ZoneInfo) -> str:
+    """The messages that fill a cap, in order of their days."""
+    days: set[tuple[date, str, bool]] = set()
+    for use in full.filled_by:
+        day = local(from_millis(use.first), where).date()
+        days.add((day, use.campaign, use.reserved))
+    return ", ".join(
+        f"{'kept for ' if kept else ''}{campaign} on {day:%-d %b}"
+        for day, campaign, kept in sorted(days)
     )

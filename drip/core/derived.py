@@ -1,4 +1,7 @@
-"""Fields that follow from others: how often, how much, the newest, the earliest, and when a meter will reach a value."""
+"""Fields that follow from others.
+
+How often, how much, the newest, the earliest, and when a meter will reach a value.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import date, timedelta
+from operator import attrgetter
 from typing import Literal
 
 from drip.core.calendar import Duration, shifted
@@ -19,7 +23,10 @@ FARTHEST = timedelta(days=365 * 50)
 
 @dataclass(frozen=True, slots=True)
 class DateField:
-    """A stored date, moved by `steps` (6 months after vehicle.last_service). A run can hang on it."""
+    """A stored date, moved by `steps` (6 months after vehicle.last_service).
+
+    A run can hang on it.
+    """
 
     field: str
     steps: tuple[Duration, ...]
@@ -27,7 +34,10 @@ class DateField:
 
 @dataclass(frozen=True, slots=True)
 class Total:
-    """How many events of a name there are, or the sum of one of their fields; 0 where there are none."""
+    """How many events of a name there are, or the sum of one of their fields.
+
+    0 where there are none.
+    """
 
     event: str
     summed: str | None
@@ -36,7 +46,10 @@ class Total:
 
 @dataclass(frozen=True, slots=True)
 class Seen:
-    """The day, on the workspace's calendar, of the newest or the first event of a name."""
+    """The day of the newest or the first event of a name.
+
+    On the workspace's calendar.
+    """
 
     event: str
     which: Literal["latest", "first"]
@@ -46,7 +59,8 @@ class Seen:
 class Reaches:
     """The day on which a meter is estimated to reach `base` plus `plus`.
 
-    The base is another number field, or (`base_date`) what the meter showed on that date, or 0.
+    The base is another number field, or (`base_date`) what the meter showed on that
+    date, or 0.
     """
 
     meter: str
@@ -57,7 +71,10 @@ class Reaches:
 
 @dataclass(frozen=True, slots=True)
 class Extreme:
-    """The earliest or the latest of several dates; those that are unknown are left out."""
+    """The earliest or the latest of several dates.
+
+    Those that are unknown are left out.
+    """
 
     which: Literal["earliest", "latest"]
     parts: tuple[DateField | Seen | Reaches, ...]
@@ -78,7 +95,10 @@ class Reading:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What is known of one contact or record: values by bare name, readings by meter, first and latest day by event."""
+    """What is known of one contact or record.
+
+    Values by bare name, readings by meter, first and latest day by event.
+    """
 
     values: Mapping[str, Value]
     readings: Mapping[str, Sequence[Reading]]
@@ -103,7 +123,7 @@ def derive(what: Derived, known: Known) -> date | None:
 
 
 def _reaches(what: Reaches, known: Known) -> date | None:
-    readings = sorted(known.readings.get(what.meter, ()), key=lambda each: each.day)
+    readings = sorted(known.readings.get(what.meter, ()), key=attrgetter("day"))
     base = _base(what, known, readings)
     return None if base is None else estimate(readings, base + what.plus)
 
@@ -114,22 +134,26 @@ def _base(what: Reaches, known: Known, readings: Sequence[Reading]) -> float | N
         return value if isinstance(value, int | float) else None
     if what.base_date is not None:
         day = known.values.get(what.base_date)
-        before = [
-            each.value for each in readings if isinstance(day, date) and each.day <= day
-        ]
+        if not isinstance(day, date):
+            return None
+        before = [reading.value for reading in readings if reading.day <= day]
         return before[-1] if before else None
     return 0
 
 
 def estimate(readings: Sequence[Reading], target: float) -> date | None:
-    """When a meter shows `target`, by its pace over the last three readings (in order of their days).
+    """When a meter shows `target`.
 
-    A value that was read already is that reading's day. None with fewer than two readings on different days, or for
-    a meter that stands still.
+    By its pace over the last three readings, in order of their days.
+
+    A value that was read already is that reading's day. None with fewer than two
+    readings on different days, or for a meter that stands still.
     """
-    reached = next((each.day for each in readings if each.value >= target), None)
-    if reached is not None or len(readings) < 2:
-        return reached
+    for reading in readings:
+        if reading.value >= target:
+            return reading.day
+    if len(readings) < 2:
+        return None
     first, last = readings[-READINGS:][0], readings[-1]
     days = (last.day - first.day).days
     pace = (last.value - first.value) / days if days else 0
@@ -142,20 +166,20 @@ def estimate(readings: Sequence[Reading], target: float) -> date | None:
 def meters(derived: Iterable[Derived]) -> set[str]:
     """The number fields whose readings have to be kept."""
     found: set[str] = set()
-    for each in derived:
-        if isinstance(each, Reaches):
-            found.add(each.meter)
-        elif isinstance(each, Extreme):
-            found |= meters(each.parts)
+    for field in derived:
+        if isinstance(field, Reaches):
+            found.add(field.meter)
+        elif isinstance(field, Extreme):
+            found |= meters(field.parts)
     return found
 
 
 def events_seen(derived: Iterable[Derived]) -> set[str]:
     """The events whose first or newest day is asked for."""
     found: set[str] = set()
-    for each in derived:
-        if isinstance(each, Seen):
-            found.add(each.event)
-        elif isinstance(each, Extreme):
-            found |= events_seen(each.parts)
+    for field in derived:
+        if isinstance(field, Seen):
+            found.add(field.event)
+        elif isinstance(field, Extreme):
+            found |= events_seen(field.parts)
     return found

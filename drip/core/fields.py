@@ -1,4 +1,6 @@
-"""The types of contact and record fields: what may be written, what is kept, what it means.
+"""The types of contact and record fields.
+
+What may be written, what is kept, what it means.
 
 Values are kept as JSON: text and numbers as they are, dates and birthdays as ISO text.
 """
@@ -43,9 +45,11 @@ Value = str | int | float | bool | date | datetime | Birthday
 
 # Keys that begin so are those of people who were erased.
 ERASED = "erased-"
-# Far enough from the calendar's ends for every length of time that the language can write.
+# Far enough from the calendar's ends for every length of time that the language can
+# write.
 FIRST_YEAR, LAST_YEAR = 1800, 2200
 ISO_DAY = len("2026-11-22")
+# What programs export: spreadsheets, CRMs and databases each have their own words.
 YES = {"yes", "y", "true", "1", "on"}
 NO = {"no", "n", "false", "0", "off"}
 
@@ -64,7 +68,10 @@ class Field:
 
 
 def parse(field: Field, text: str) -> Stored:
-    """What a cell of a file means for this field, as it is kept. Raises ValueError with a plain sentence."""
+    """What a cell of a file means for this field, as it is kept.
+
+    Raises ValueError with a plain sentence.
+    """
     text = text.strip()
     match field.kind:
         case "number" | "money":
@@ -93,10 +100,14 @@ def parse(field: Field, text: str) -> Stored:
 
 
 def load(field: Field, stored: Stored) -> Value | None:
-    """The value that conditions and templates see; None for one that the field's type cannot have (any more)."""
+    """The value that conditions and templates see.
+
+    None for one that the field's type cannot have (any more).
+    """
     try:
         if field.kind == "date":
             return parse_date(str(stored)) if len(str(stored)) == ISO_DAY else None
+        # A field whose type was changed keeps what was stored before.
         if field.kind == "birthday":
             return parse_birthday(str(stored))
     except ValueError:
@@ -123,9 +134,11 @@ def parse_number(text: str) -> int | float:
 
 def bare_number(text: str) -> str:
     """The digits of a number, with its sign and its point. Raises ValueError."""
+    # ASCII digits alone: Python takes `٣` for a number, and databases do not.
     bare = re.sub(r"^[$€£¥]\s*|\s*[$€£¥]$", "", text, flags=re.ASCII)
     if re.fullmatch(r"[+-]?\d{1,3}(,\d{3})+(\.\d+)?", bare, re.ASCII):
         bare = bare.replace(",", "")
+    # Longer ones would take time with the square of their length (CVE-2020-10735).
     if not re.fullmatch(r"[+-]?(\d+(\.\d*)?|\.\d+)", bare, re.ASCII) or len(bare) > 30:
         raise ValueError(f"`{text}` is not a number")
     return bare
@@ -151,11 +164,15 @@ def parse_date(text: str) -> date:
 
 
 def parse_birthday(text: str) -> Birthday:
-    """1990-02-29, 02-29 and --02-29 are taken, whatever the year was. Raises ValueError."""
+    """1990-02-29, 02-29 and --02-29 are taken, whatever the year was.
+
+    Raises ValueError.
+    """
     found = re.fullmatch(r"(?:(\d{4})-|--)?(\d\d)-(\d\d)", text)
     if not found:
         raise ValueError(
-            f"`{text}` is not a birthday like 1990-02-28, or 02-28 when the year is unknown"
+            f"`{text}` is not a birthday like 1990-02-28, or 02-28 when the year is "
+            "unknown"
         )
     month, day = int(found[2]), int(found[3])
     try:
@@ -189,7 +206,10 @@ def parse_yes_no(text: str) -> bool:
 
 
 def parse_zone(text: str) -> str:
-    """A name of the tz database, as Europe/London. Raises ValueError, and Shortage if its file cannot be opened now."""
+    """A name of the tz database, as Europe/London.
+
+    Raises ValueError, and Shortage if its file cannot be opened now.
+    """
     try:
         zone(text)
     except (ZoneInfoNotFoundError, ValueError, OSError) as error:
@@ -199,9 +219,13 @@ def parse_zone(text: str) -> str:
 
 
 def own_key(key: str) -> str:
-    """A key as it may come in. Raises ValueError for one that only erased people have."""
+    """A key as it may come in.
+
+    Raises ValueError for one that only erased people have.
+    """
     if key.casefold().startswith(ERASED):
         raise ValueError(
-            f"`{key}` begins with `{ERASED}`, as only keys of erased people do; give it another key"
+            f"`{key}` begins with `{ERASED}`, as only keys of erased people do; give "
+            "it another key"
         )
     return key

@@ -1,4 +1,7 @@
-"""How sure a difference is: confidence intervals of shares and of the difference of two."""
+"""How sure a difference is.
+
+Confidence intervals of shares and of the difference of two.
+"""
 
 from __future__ import annotations
 
@@ -11,7 +14,10 @@ Z = 1.959964
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """`met` of `count`, with its 95 % interval (Wilson's score, 1927). Without anybody it may be anything."""
+    """`met` of `count`, with its 95 % interval (Wilson's score, 1927).
+
+    Without anybody it may be anything.
+    """
 
     met: int
     count: int
@@ -40,9 +46,12 @@ class Share:
 
 @dataclass(frozen=True, slots=True)
 class Lift:
-    """How much higher one share is than another, in points from -1 to 1, with its 95 % interval.
+    """How much higher one share is than another, with its 95 % interval.
 
-    Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10), which holds for small counts too.
+    In points from -1 to 1.
+
+    Newcombe's hybrid score interval (Statistics in Medicine 17, 1998, method 10), which
+    holds for small counts too.
     """
 
     treated: Share

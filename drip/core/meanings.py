@@ -1,6 +1,9 @@
-"""Events to which drip itself gives a meaning, and the scope that a program's token needs to post them.
+"""Events to which drip itself gives a meaning.
 
-Whoever may say that an order was placed may not say for somebody else that they consent, clicked, answered or redeemed.
+And the scope that a program's token needs to post them.
+
+Whoever may say that an order was placed may not say for somebody else that they
+consent, clicked, answered or redeemed.
 """
 
 from __future__ import annotations
@@ -21,7 +24,10 @@ SCOPES = {ANSWERED: "answers", CLICKED: "clicks", OPENED: "clicks", REDEEMED: "c
 
 
 def scope_of(event: str, settings: Settings) -> str | None:
-    """The scope that an event of this name needs beside `events`; None for one that means what campaigns make of it."""
+    """The scope that an event of this name needs beside `events`.
+
+    None for one that means what campaigns make of it.
+    """
     topic, _, said = event.rpartition(".")
     if said in (REQUESTED, CONFIRMED) and topic in settings.topics:
         return CONSENT

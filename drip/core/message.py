@@ -19,7 +19,11 @@ class Mailbox:
 
 @dataclass(frozen=True, slots=True)
 class Attachment:
-    """A file that goes along. One with a `content_id` is a picture that the HTML shows, by `cid:` and that (RFC 2392)."""
+    """A file that goes along.
+
+    One with a `content_id` is a picture that the HTML shows, by `cid:` and that (RFC
+    2392).
+    """
 
     name: str
     content_type: str
@@ -28,7 +32,10 @@ class Attachment:
 
 
 class Pieced(str):
-    """A text that knows of what it was put together: long pieces are the same objects in every message of a template."""
+    """A text that knows of what it was put together.
+
+    Long pieces are the same objects in every message of a template.
+    """
 
     __slots__ = ("pieces",)
     pieces: tuple[str, ...]
@@ -43,8 +50,8 @@ class Pieced(str):
 class Message:
     """One rendered message to one contact, before it is put into any wire format.
 
-    `headers` are the further header fields of an e-mail, by name. `message_id` comes without angle
-    brackets and is the same for every attempt at the same message.
+    `headers` are the further header fields of an e-mail, by name. `message_id` comes
+    without angle brackets and is the same for every attempt at the same message.
     """
 
     channel: str
@@ -63,13 +70,17 @@ class Message:
 
 
 def with_pictures(message: Message) -> str | None:
-    """The HTML on its own: its pictures are in it as `data:` (RFC 2397). None if there is no HTML."""
+    """The HTML on its own: its pictures are in it as `data:` (RFC 2397).
+
+    None if there is no HTML.
+    """
     html = message.html
-    for each in message.attachments:
-        if html is not None and each.content_id:
-            data = base64.b64encode(each.data).decode()
+    for picture in message.attachments:
+        if html is not None and picture.content_id:
+            data = base64.b64encode(picture.data).decode()
             html = html.replace(
-                f"cid:{each.content_id}", f"data:{each.content_type};base64,{data}"
+                f"cid:{picture.content_id}",
+                f"data:{picture.content_type};base64,{data}",
             )
     return html
 
@@ -81,8 +92,9 @@ class Sent:
     answer: str
 
 
-# Whom a no is about: this address, this message, its sender, everybody at the recipient's domain, this connection, how much
-# this server wants at once, how the two of us talk, everything; or nobody, but this machine, which lacked something.
+# Whom a no is about: this address, this message, its sender, everybody at the
+# recipient's domain, this connection, how much this server wants at once, how the two
+# of us talk, everything; or nobody, but this machine, which lacked something.
 Scope = Literal[
     "address",
     "message",
@@ -100,8 +112,8 @@ Scope = Literal[
 class Refused:
     """The other side will never take this one; nothing left.
 
-    `at_recipient`: it was said of the recipient before the text could go. That counts only from a server that has accepted
-    somebody: one that accepts nobody may mean us.
+    `at_recipient`: it was said of the recipient before the text could go. That counts
+    only from a server that has accepted somebody: one that accepts nobody may mean us.
     """
 
     answer: str
@@ -126,9 +138,10 @@ class Unknown:
 
 @dataclass(frozen=True, slots=True)
 class Assigned:
-    """A colleague will say it: a task for the desk `assign_to`, stored together with the message's end.
+    """A task for the desk `assign_to`: a colleague will say it.
 
-    `priority` is from 0 to 100; `notes` is what is to be said.
+    It is stored together with the message's end. `priority` is from 0 to 100; `notes` is
+    what is to be said.
     """
 
     title: str
@@ -146,11 +159,13 @@ Receipt = Sent | Refused | Unsent | Unknown | Assigned
 
 
 class TransportDown(Exception):
-    """Nothing can leave this way at the moment (login refused, no connection). Nothing left. What this machine lacks for a
-    moment (files, memory, disk, threads) is a `core.shortage.Shortage` instead, if nothing left.
+    """Nothing can leave this way at the moment (login refused, no connection).
 
-    `str()` is a sentence for the operator, `help` the remedy. `costly`: somebody is there, and each further try costs
-    something, so that the next one can wait.
+    Nothing left. What this machine lacks for a moment (files, memory, disk, threads) is
+    a `core.shortage.Shortage` instead, if nothing left.
+
+    `str()` is a sentence for the operator, `help` the remedy. `costly`: somebody is
+    there, and each further try costs something, so that the next one can wait.
     """
 
     def __init__(self, sentence: str, help: str, *, costly: bool = False) -> None:
@@ -159,7 +174,9 @@ class TransportDown(Exception):
 
 
 class Transport(Protocol):
-    """How messages leave, one at a time. One is opened by a daemon and used by one thread.
+    """How messages leave, one at a time.
+
+    One is opened by a daemon and used by one thread.
 
     `channels` are those it is made for.
     """
@@ -167,7 +184,10 @@ class Transport(Protocol):
     channels: frozenset[str]
 
     def send(self, message: Message) -> Receipt:
-        """Hands one message over. Raises TransportDown if this way is closed for all messages."""
+        """Hands one message over.
+
+        Raises TransportDown if this way is closed for all messages.
+        """
         ...
 
     def close(self) -> None:
@@ -175,39 +195,57 @@ class Transport(Protocol):
         ...
 
 
-# So many different recipients a server may refuse, over all connections, before it has taken anybody.
+# So many different recipients a server may refuse, over all connections, before it has
+# taken anybody.
+# A server that knows nobody of us refuses all: each of them would be marked dead.
 MOST_REFUSED = 5
 
 
 class DeliverySession(Protocol):
-    """Where a transport that has several messages under way asks which may begin, and tells how each ended."""
+    """Where a transport that has several messages under way asks and answers.
+
+    Which may begin, and how each ended.
+    """
 
     def turn(
         self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
     ) -> Sequence[bool]:
-        """Writes down how messages ended, and which begin now: whether each of those that are ready may.
+        """Writes down how messages ended, and which begin now.
 
-        It is called right before the first byte of a text leaves, and with nothing now and then, so that a sender who
-        waits is known to be alive. What has ended is kept even if it raises.
+        Returns for each of those that are ready whether it may.
+
+        It is called right before the first byte of a text leaves, and with nothing now
+        and then, so that a sender who waits is known to be alive. What has ended is
+        kept even if it raises.
         """
         ...
 
-    # Whether the other side is known to have taken somebody; a transport that finds out says so.
+    # Whether the other side is known to have taken somebody; a transport that finds out
+    # says so.
     accepts: bool
 
     def wants(self, message: Message) -> bool:
-        """Whether it is worth offering a message: it comes again when it is not. Asked before anything is said of it."""
+        """Whether it is worth offering a message: it comes again when it is not.
+
+        Asked before anything is said of it.
+        """
         ...
 
     def waits(self, sentence: str | None) -> None:
-        """The other side has not answered for long; None: it has, or is not asked any more."""
+        """Takes a note that the other side has not answered for long.
+
+        None: it has, or is not asked any more.
+        """
         ...
 
 
 @runtime_checkable
 class Relayed(Protocol):
-    """Of a stream whose other side passes on what it takes from those it knows, and refuses the others' recipients. What it
-    asks the desk about has been taken so far."""
+    """Of a stream whose other side passes on what it takes from those it knows.
+
+    It refuses the others' recipients. What it asks the desk about has been taken so
+    far.
+    """
 
     @property
     def relay_name(self) -> str:
@@ -217,9 +255,15 @@ class Relayed(Protocol):
 
 @runtime_checkable
 class Stream(Protocol):
-    """Of a transport that has several messages under way at once: as many are of unknown outcome if the program dies."""
+    """Of a transport that has several messages under way at once.
+
+    As many are of unknown outcome if the program dies.
+    """
 
     def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
-        """Hands over what the iterator has; what it leaves untold of has not begun, and comes again. Raises TransportDown if
-        this way is closed; the rest has not begun."""
+        """Hands over what the iterator has.
+
+        What it leaves untold of has not begun, and comes again. Raises TransportDown if
+        this way is closed; the rest has not begun.
+        """
         ...

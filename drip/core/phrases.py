@@ -1,8 +1,9 @@
 """Phrases in many languages, as patterns.
 
-A phrase is in small letters without accents, as `plain` leaves a text. `...` stands for up to sixty characters of the same
-sentence, a word in capitals for any phrase of a set; `|`, `?`, `( )`, `\\w` mean what they mean in a regular expression. A
-phrase begins where a word begins. A new language is a few more words in the sets.
+A phrase is in small letters without accents, as `plain` leaves a text. `...` stands for
+up to sixty characters of the same sentence, a word in capitals for any phrase of a set;
+`|`, `?`, `( )`, `\\w` mean what they mean in a regular expression. A phrase begins
+where a word begins. A new language is a few more words in the sets.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import re
 import unicodedata
 from functools import cached_property, lru_cache
 
-# What stands for an address of the Internet, for the recipient's own domain, and for one that we write from.
+# What stands for an address of the Internet, for the recipient's own domain, and for
+# one that we write from.
 MACHINE, ITS_DOMAIN, OUR_DOMAIN = "ipaddress", "itsdomain", "ourdomain"
-# Letters that Unicode does not take apart into a plain one and an accent, and signs that look alike.
+# Letters that Unicode does not take apart into a plain one and an accent, and signs
+# that look alike.
 _LETTERS = str.maketrans(
     {
         "ł": "l",
@@ -30,15 +33,19 @@ _LETTERS = str.maketrans(
 
 
 def plain(text: str) -> str:
-    """Small letters without accents, one blank between words, contractions as one word (`doesnt`), no quotes or brackets."""
+    """Small letters without accents, one blank between words.
+
+    Contractions are one word (`doesnt`); quotes and brackets are left out.
+    """
     text = text.casefold().translate(_LETTERS)
     if not text.isascii():
-        # The signs of voice of Japanese are no accents, and Korean is put together again.
+        # The signs of voice of Japanese are no accents, and Korean is put together
+        # again.
         apart = unicodedata.normalize("NFKD", text)
         kept = "".join(
-            each
-            for each in apart
-            if each in "\u3099\u309a" or not unicodedata.combining(each)
+            char
+            for char in apart
+            if char in "\u3099\u309a" or not unicodedata.combining(char)
         )
         text = unicodedata.normalize("NFC", kept)
     text = re.sub(r"n't\b", "nt", text)
@@ -108,7 +115,10 @@ SETS = {
 
 
 class Words:
-    """Phrases, one a line, as one pattern. It is compiled when it is asked for first: all of them take 50 ms."""
+    """Phrases, one a line, as one pattern.
+
+    It is compiled when it is asked for first: all of them take 50 ms.
+    """
 
     def __init__(self, phrases: str) -> None:
         self._phrases = phrases
@@ -135,12 +145,10 @@ def _phrase(line: str) -> str:
 
 @lru_cache
 def _any_of(name: str) -> str:
-    each = [
-        text.strip()
-        for line in SETS[name].strip().splitlines()
-        for text in line.split(",")
-    ]
-    return f"(?:{'|'.join(each)})"
+    patterns: list[str] = []
+    for line in SETS[name].strip().splitlines():
+        patterns += [text.strip() for text in line.split(",")]
+    return f"(?:{'|'.join(patterns)})"
 
 
 def _gaps(line: str) -> str:

@@ -1,7 +1,10 @@
-"""Schedules: cron lines, every so many weeks, and single date-times on the recipient's wall clock.
+"""Schedules.
 
-Parsing and stepping are cronsim's (0 and 7 are Sunday; day-of-month and weekday are OR-ed as cron
-does); what daylight saving does to an occurrence is `calendar.instant`'s rule.
+Cron lines, every so many weeks, and single date-times on the recipient's wall clock.
+
+Parsing and stepping are cronsim's (0 and 7 are Sunday; day-of-month and weekday are
+OR-ed as cron does); what daylight saving does to an occurrence is `calendar.instant`'s
+rule.
 """
 
 from __future__ import annotations
@@ -38,7 +41,10 @@ class Cron:
         return None
 
     def upcoming(self, after: datetime, where: ZoneInfo) -> datetime | None:
-        """The instant of the first occurrence after `after`; None if there is none in sight."""
+        """The instant of the first occurrence after `after`.
+
+        None if there is none in sight.
+        """
         for wall in CronSim(self.line, local(after, where) - SLACK):
             at = instant(wall, where)
             if at > after:
@@ -46,7 +52,10 @@ class Cron:
         return None
 
     def several_a_day(self) -> bool:
-        """Whether the line can fire more than once on a day, so that a date does not name an occurrence."""
+        """Whether the line can fire more than once on a day.
+
+        A date does not name an occurrence then.
+        """
         minute, hour = self.line.split()[:2]
         return not (minute.isdigit() and hour.isdigit())
 
@@ -79,7 +88,10 @@ WEEKS_FROM = date(2024, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class Weeks:
-    """Every so many weeks on a weekday (Monday is 0), counted from the week of `start`."""
+    """Every so many weeks on a weekday, counted from the week of `start`.
+
+    Monday is 0.
+    """
 
     number: int
     weekday: int
@@ -122,7 +134,7 @@ class Weeks:
         return self.start - timedelta(days=self.start.weekday())
 
     def _nearest(self, day: date) -> datetime:
-        """The occurrence of a week of the series that is nearest before `day`, or on it."""
+        """The newest occurrence of the series before `day`, or on it."""
         first = self._monday() + timedelta(days=self.weekday)
         weeks = (day - first).days // (7 * self.number) * self.number
         return datetime.combine(first + timedelta(weeks=weeks), time()) + timedelta(

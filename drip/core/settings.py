@@ -1,4 +1,7 @@
-"""The workspace's settings as the rest of the program knows them: frozen, checked, with places."""
+"""The workspace's settings as the rest of the program knows them.
+
+Frozen, checked, with places.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +19,6 @@ from drip.core.message import Mailbox
 from drip.core.rates import Rates
 from drip.errors import Place
 
-Channel = str
-CHANNELS = ("email", "sms", "push", "letter")
 # What other programs can be told of.
 NOTICES = ("sent", "bounced", "complained", "unsubscribed", "goal", "survey.answered")
 OptIn = Literal["double", "single", "implied"]
@@ -34,7 +35,10 @@ class Topic:
 
 @dataclass(frozen=True, slots=True)
 class Counter:
-    """Stamps or points: events that add, take back and set to zero. `field` is what is added, else one."""
+    """Stamps or points: events that add, take back and set to zero.
+
+    `field` is what is added, else one.
+    """
 
     key: str
     add: tuple[str, ...]
@@ -55,7 +59,10 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Coupon:
-    """What a code is good for. `unique` codes are made, those of a `list` are imported."""
+    """What a code is good for.
+
+    `unique` codes are made, those of a `list` are imported.
+    """
 
     key: str
     offer: str
@@ -89,7 +96,10 @@ class Webhook:
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """`campaigns/_settings.yaml`. `fields` maps `contact` and each record kind to its declared fields."""
+    """`campaigns/_settings.yaml`.
+
+    `fields` maps `contact` and each record kind to its declared fields.
+    """
 
     business_name: str
     business_address: str
@@ -109,9 +119,9 @@ class Settings:
     keep_reasons: timedelta
     topics: Mapping[str, Topic]
     senders: Mapping[str, Mailbox]
-    transports: Mapping[Channel, Mapping[str, str]]
-    transport_places: Mapping[Channel, Place]
-    rates: Mapping[Channel, Rates]
+    transports: Mapping[str, Mapping[str, str]]
+    transport_places: Mapping[str, Place]
+    rates: Mapping[str, Rates]
     inbound: Mapping[str, str]
     inbound_place: Place
     providers: Mapping[str, Mapping[str, str]]
@@ -136,12 +146,18 @@ class Settings:
         return [kind for kind in self.fields if kind != "contact"]
 
     def scores(self, survey: str) -> range:
-        """What a survey can be answered with; from 1 to 5 where the settings do not describe it."""
+        """What a survey can be answered with.
+
+        From 1 to 5 where the settings do not describe it.
+        """
         known = self.surveys.get(survey)
         return range(known.lowest, known.highest + 1) if known else range(1, 6)
 
     def date_field(self, name: str) -> DateField | None:
-        """The date that `contact.birthday` or a derived `vehicle.oil_change_due` stands for."""
+        """The date that a name like `contact.birthday` stands for; None for no date.
+
+        A derived one as `vehicle.oil_change_due` is another one, moved.
+        """
         derived = self.derived.get(name)
         if isinstance(derived, DateField):
             return derived
@@ -151,10 +167,21 @@ class Settings:
         known = self.fields.get(owner, {}).get(bare)
         return DateField(name, ()) if known and known.is_date else None
 
+    @property
+    def dates(self) -> list[str]:
+        """Every date that a campaign may name, with its owner, derived ones last."""
+        found: list[str] = []
+        for owner, fields in self.fields.items():
+            dated = [name for name, known in fields.items() if known.is_date]
+            found += [f"{owner}.{name}" for name in dated]
+        found += [name for name in self.derived if self.date_field(name)]
+        return found
+
     def load(self, owner: str, attributes: Mapping[str, Stored]) -> dict[str, Value]:
         """Stored attributes of a contact or record as values.
 
-        Left out is what is no longer declared, or was stored when the field had another type.
+        Left out is what is no longer declared, or was stored when the field had another
+        type.
         """
         declared = self.fields.get(owner, {})
         values = {

@@ -1,9 +1,13 @@
-"""CSV for people who open it in a spreadsheet: what a cell holds is never taken for a formula, and comes back as it was.
+"""CSV for people who open it in a spreadsheet.
 
-A spreadsheet runs what begins with = + - @, a tab or a carriage return, or one of the wide forms of these that Japanese keyboards
-write (OWASP, CSV injection). Such a cell gets an apostrophe before it, as people do by hand, and loses it when it is read. So do
--12.5 and +447700900123, of which a spreadsheet would make 4.47701E+11. Where a text goes on like that behind a comma, semicolon,
-tab, bar or line end it gets one too: a spreadsheet of a country with another separator begins a cell there.
+What a cell holds is never taken for a formula, and comes back as it was.
+
+A spreadsheet runs what begins with = + - @, a tab or a carriage return, or one of the
+wide forms of these that Japanese keyboards write (OWASP, CSV injection). Such a cell
+gets an apostrophe before it, as people do by hand, and loses it when it is read. So do
+-12.5 and +447700900123, of which a spreadsheet would make 4.47701E+11. Where a text
+goes on like that behind a comma, semicolon, tab, bar or line end it gets one too: a
+spreadsheet of a country with another separator begins a cell there.
 """
 
 from __future__ import annotations
@@ -23,7 +27,10 @@ _OPEN = re.compile(f"{_BEGINS}('*(?={_RUNS}))")
 def write_sheet(
     file: TextIO, columns: Iterable[str], rows: Iterable[Iterable[object]]
 ) -> None:
-    """Writes a heading and rows. The file is open with `newline=""`, in `ENCODING` if it begins here."""
+    """Writes a heading and rows.
+
+    The file is open with `newline=""`, in `ENCODING` if it begins here.
+    """
     writer = csv.writer(file)
     writer.writerow([guarded(column) for column in columns])
     writer.writerows([guarded(str(cell)) for cell in row] for row in rows)
@@ -35,5 +42,8 @@ def guarded(cell: str) -> str:
 
 
 def unguarded(cell: str) -> str:
-    """The cell that `guarded` was given, and that somebody meant who typed the apostrophe."""
+    """The cell that `guarded` was given.
+
+    And what somebody meant who typed the apostrophe.
+    """
     return _GUARDED.sub(r"\1\2", cell) if "'" in cell else cell

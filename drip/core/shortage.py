@@ -1,4 +1,7 @@
-"""What the machine lacks for a moment: files, memory, disk, threads. It is never about a message, a file or a request."""
+"""What the machine lacks for a moment: files, memory, disk, threads.
+
+It is never about a message, a file or a request.
+"""
 
 from __future__ import annotations
 
@@ -11,9 +14,12 @@ from collections.abc import Iterator
 
 
 class Shortage(Exception):
-    """Something is lacking for a moment. Nothing was done, and it is tried again. `help` is the remedy.
+    """Something is lacking for a moment.
 
-    It is no DripError: whoever judges a message, a file or a request by one must not take this for it.
+    Nothing was done, and it is tried again. `help` is the remedy.
+
+    It is no DripError: whoever judges a message, a file or a request by one must not
+    take this for it.
     """
 
     def __init__(self, sentence: str, help: str = "") -> None:
@@ -56,7 +62,8 @@ _BY_NUMBER = {
     errno.ENFILE: ALL_FILES,
     errno.ENOMEM: MEMORY,
     errno.ENOBUFS: MEMORY,
-    # Of a fork. A socket that would only have to wait says the same, and is waited for where it is used.
+    # Of a fork. A socket that would only have to wait says the same, and is waited for
+    # where it is used.
     errno.EAGAIN: THREADS,
     errno.ENOSPC: DISK,
     errno.EDQUOT: QUOTA,
@@ -74,7 +81,9 @@ _OTHERS = (ssl.SSLError, socket.gaierror, socket.herror)
 
 
 def shortage(error: BaseException | None, where: str = "") -> Shortage | None:
-    """What an error, or the one that it was made from, says is lacking; None if it is about something else.
+    """What an error, or the one that it was made from, says is lacking.
+
+    None if it is about something else.
 
     `where` names the disk, for whoever has several.
     """
@@ -82,12 +91,15 @@ def shortage(error: BaseException | None, where: str = "") -> Shortage | None:
         if isinstance(error, Shortage):
             return error
         if words := _words(error):
-            sentence, help = words
-            return Shortage(
-                f"{sentence.removesuffix('.')} ({where})." if where else sentence, help
-            )
+            return _at(where, *words)
         error = error.__cause__
     return None
+
+
+def _at(where: str, sentence: str, help: str) -> Shortage:
+    if not where:
+        return Shortage(sentence, help)
+    return Shortage(f"{sentence.removesuffix('.')} ({where}).", help)
 
 
 @contextlib.contextmanager
@@ -101,9 +113,10 @@ def lacking(where: str = "") -> Iterator[None]:
 
 def said(text: str) -> Shortage | None:
     """What the words of a library say is lacking."""
-    return next(
-        (Shortage(*words) for told, words in _BY_WORDS.items() if told in text), None
-    )
+    for phrase, words in _BY_WORDS.items():
+        if phrase in text:
+            return Shortage(*words)
+    return None
 
 
 def _words(error: BaseException) -> Words | None:

@@ -1,7 +1,8 @@
 """The steps of a campaign, as a flat program: each knows where the run goes after it.
 
-Arms of `if`, `branch` and `split`, and the `else` of `wait_for`, are laid out one after the other in the order of
-the file. A position is an index into that order; one past the end means that the run is through.
+Arms of `if`, `branch` and `split`, and the `else` of `wait_for`, are laid out one after
+the other in the order of the file. A position is an index into that order; one past the
+end means that the run is through.
 """
 
 from __future__ import annotations
@@ -22,7 +23,10 @@ DayWord = Literal["day", "business day", "tomorrow"]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A moment that hangs on a date: `5 days before coupon.expires`. A date without a clock time is due at `opens`."""
+    """A moment that hangs on a date: `5 days before coupon.expires`.
+
+    A date without a clock time is due at `opens`.
+    """
 
     field: str
     offset: Duration
@@ -31,7 +35,10 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class NextClock:
-    """The next time it is `minute` (of the wall clock) on a day of a kind. `weekday` counts from Monday, 0."""
+    """The next time it is `minute` (of the wall clock) on a day of a kind.
+
+    `weekday` counts from Monday, 0.
+    """
 
     minute: int
     day: DayWord = "day"
@@ -48,9 +55,13 @@ class FixedTime:
 Until = Point | NextClock | FixedTime
 
 
+# Keywords alone: a position of one more field would move all that follow unnoticed.
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Step:
-    """What all steps have. `next` is the position that follows; `only_if` passes the step over when it fails."""
+    """What all steps have.
+
+    `next` is the position that follows; `only_if` passes the step over when it fails.
+    """
 
     id: str
     place: Place
@@ -60,11 +71,14 @@ class Step:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SendStep(Step):
-    """One message. `at` is the date it hangs on; without it, the step is due when the one before is done.
+    """One message.
 
-    `sender` None leaves it to the template, then to the settings' default.
-    `grace` None means that it never expires; `window` None that any hour will do. `opens` is the minute
-    of the day at which a date without a clock time is due.
+    `at` is the date it hangs on; without it, the step is due when the one before is
+    done.
+
+    `sender` None leaves it to the template, then to the settings' default. `grace` None
+    means that it never expires; `window` None that any hour will do. `opens` is the
+    minute of the day at which a date without a clock time is due.
     """
 
     template: str
@@ -82,6 +96,7 @@ class SendStep(Step):
     window: SendWindow | None
     window_place: Place
     opens: int
+    # Outside of caps and windows, since somebody waits for it.
     transactional: bool
 
 
@@ -99,7 +114,10 @@ class WaitUntil(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WaitFor(Step):
-    """Waits for an event, at most `up_to` (None: for ever); then goes on at `otherwise`."""
+    """Waits for an event, at most `up_to` (None: for ever).
+
+    Then goes on at `otherwise`.
+    """
 
     event: str
     where: Condition | None
@@ -117,7 +135,10 @@ class Branch(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Split(Step):
-    """Arms by share (they add up to 1); `winner_after` the first arrival, the arm with most goals takes all."""
+    """Arms by share (they add up to 1).
+
+    `winner_after` the first arrival, the arm with most goals takes all.
+    """
 
     arms: tuple[tuple[float, int], ...]
     winner_after: Duration | None
@@ -125,7 +146,10 @@ class Split(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Task(Step):
-    """Work for a person. `title` may hold `{{ … }}`; `due` counts from the day it is given."""
+    """Work for a person.
+
+    `title` may hold `{{ … }}`; `due` counts from the day it is given.
+    """
 
     title: str
     assign_to: str
@@ -136,7 +160,10 @@ class Task(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssueCoupon(Step):
-    """A code of a coupon, good until the end of the day `expires` after it was issued (None: for ever)."""
+    """A code of a coupon.
+
+    It is good until the end of the day `expires` after it was issued (None: for ever).
+    """
 
     coupon: str
     expires: Duration | None
@@ -169,7 +196,10 @@ class SetTag(Step):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SetFields(Step):
-    """Fields of the contact or the run's record, by full name, as they are kept; None makes one unknown."""
+    """Fields of the contact or the run's record, by full name, as they are kept.
+
+    None makes one unknown.
+    """
 
     values: Mapping[str, str | int | float | bool | None]
 
@@ -228,5 +258,8 @@ def arm_of(split: Split, contact: str, campaign: str) -> int:
 
 
 def chance_of(*about: str) -> float:
-    """A number from 0 up to 1 that is always the same for the same words, and spread evenly over different ones."""
+    """A number from 0 up to 1, always the same for the same words.
+
+    Different ones are spread evenly.
+    """
     return int.from_bytes(sha256("\0".join(about).encode()).digest()[:8], "big") / 2**64

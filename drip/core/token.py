@@ -1,7 +1,10 @@
-"""Signed links: what a link says (purpose, contact, topic) and the proof that we wrote it.
+"""Signed links.
 
-A token is `payload.key-id.signature`, HMAC-SHA256 by itsdangerous, compared in constant time. It holds
-the contact's number, never a name or an address. Old keys keep verifying until they are removed.
+What a link says (purpose, contact, topic) and the proof that we wrote it.
+
+A token is `payload.key-id.signature`, HMAC-SHA256 by itsdangerous, compared in constant
+time. It holds the contact's number, never a name or an address. Old keys keep verifying
+until they are removed.
 """
 
 from __future__ import annotations
@@ -24,7 +27,10 @@ _written = json.JSONEncoder(separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True)
 class Link:
-    """What a signed link stands for. `run` is 0 outside of a run; `detail` is an answer, or a step."""
+    """What a signed link stands for.
+
+    `run` is 0 outside of a run; `detail` is an answer, or a step.
+    """
 
     purpose: str
     contact: int
@@ -60,18 +66,27 @@ OWN_DATA, DATA_LASTS = "data", timedelta(minutes=30)
 
 
 def data_link(contact: int, now: datetime) -> Link:
-    """The link by which a contact downloads its data; `detail` is the second of Unix time at which it ends."""
+    """The link by which a contact downloads its data.
+
+    `detail` is the second of Unix time at which it ends.
+    """
     return Link(OWN_DATA, contact, None, 0, str(int((now + DATA_LASTS).timestamp())))
 
 
 def is_over(link: Link, now: datetime) -> bool:
-    """Whether a link to somebody's data is good no more: also one that does not say until when it is."""
+    """Whether a link to somebody's data is good no more.
+
+    Also one that does not say until when it is.
+    """
     until = link.detail or ""
     return not until.isdecimal() or len(until) > 12 or now.timestamp() >= int(until)
 
 
 def topic_said(token: str) -> str | None:
-    """The topic that a token names, whoever wrote it: to be shown, never to be acted upon."""
+    """The topic that a token names, whoever wrote it.
+
+    To be shown, never to be acted upon.
+    """
     try:
         payload, _, _ = token[:1000].split(".")
         _, _, topic, _, _ = json.loads(
@@ -82,15 +97,19 @@ def topic_said(token: str) -> str | None:
     return topic if isinstance(topic, str) else None
 
 
-# A message's name, wherever it is written: before the @ of its Message-ID, in the address that bounces go to.
+# A message's name, wherever it is written: before the @ of its Message-ID, in the
+# address that bounces go to.
 NAME = re.compile(r"(?<![0-9a-f.])([0-9a-f]{1,15})\.([0-9a-f]{32})(?![0-9a-f])")
 
 
 def message_name(workspace: str, run_id: int, step: str, channel: str) -> str:
-    """What a message is called outside: its run's number and what only this workspace can have worked out of it.
+    """What a message is called outside.
 
-    The same for every attempt at the same message, so that a resend can be recognised. `workspace` is the workspace's id, which
-    is the secret of it: whoever knew it could make up what came back.
+    Its run's number and what only this workspace can have worked out of it.
+
+    The same for every attempt at the same message, so that a resend can be recognised.
+    `workspace` is the workspace's id, which is the secret of it: whoever knew it could
+    make up what came back.
     """
     about = f"{run_id}/{step}/{channel}".encode()
     return f"{run_id:x}.{hmac.digest(workspace.encode(), about, 'sha256').hex()[:32]}"
@@ -107,7 +126,10 @@ CODE_LENGTH = 10
 
 
 def coupon_code(prefix: str, about: str, secret: bytes) -> str:
-    """A code that nobody can guess (50 bits of HMAC-SHA256), the same for the same occasion: `BDAY-7K3QX9RMTB`."""
+    """A code that nobody can guess: `BDAY-7K3QX9RMTB`.
+
+    50 bits of HMAC-SHA256 (RFC 2104), the same for the same occasion.
+    """
     digest = int.from_bytes(
         hmac.digest(secret, b"drip.coupon/" + about.encode(), "sha256"), "big"
     )

@@ -1,5 +1,7 @@
-"""`drip run`: `daemon` beats by the `files` in force; `senders` are the processes that hand over, if there are several."""
+"""`drip run`: `daemon` ticks by the `files` in force; `senders` are the processes that
+hand over, if there are several."""
 
-from drip.daemon.daemon import ClockOrRestoreSuspected, Daemon, Trust
+from drip.daemon.daemon import Daemon
+from drip.daemon.trust import ClockOrRestoreSuspected, Trust
 
 __all__ = ["ClockOrRestoreSuspected", "Daemon", "Trust"]

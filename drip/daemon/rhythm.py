@@ -1,4 +1,5 @@
-"""Tasks that APScheduler repeats: never two turns of one at a time, missed turns merged into one, and none too late to run."""
+"""Tasks that APScheduler repeats: never two turns of one at a time, missed turns merged
+into one, and none too late to run."""
 
 from __future__ import annotations
 
@@ -26,8 +27,13 @@ AGAIN_S = 1.0
 SHORTEST_S = 0.05
 
 
+# One turn of a task. It raises nothing.
+Attempt = Callable[[Repeating], None]
+
+
 class Rhythm:
-    """Turns every `every_s` seconds. What the scheduler itself fails at counts against `first`, and `failed` is told."""
+    """Turns every `every_s` seconds. What the scheduler itself fails at counts against
+    `first`, and is given to `failed`."""
 
     def __init__(
         self,
@@ -36,24 +42,23 @@ class Rhythm:
         stop: threading.Event,
         failed: Callable[[Repeating, Exception], None],
     ) -> None:
-        self._first, self._every, self._stop, self._failed = (
-            first,
-            timedelta(seconds=every_s),
-            stop,
-            failed,
-        )
+        self._first = first
+        self._every = timedelta(seconds=every_s)
+        self._stop = stop
+        self._failed = failed
         self._jobs: dict[Repeating, Job] = {}
 
     @contextlib.contextmanager
     def going(
         self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]
     ) -> Iterator[None]:
-        """The tasks are repeated meanwhile; a turn that is under way at the end is waited for. `attempt` raises nothing."""
+        """The tasks are repeated meanwhile; a turn that is under way at the end is
+        waited for."""
         with contextlib.ExitStack() as stack:
-            if scheduler := self._started(len(tasks), stack):
-                self._jobs = {
-                    task: self._job(scheduler, attempt, task) for task in tasks
-                }
+            scheduler = self._started(len(tasks), stack)
+            if scheduler:
+                for task in tasks:
+                    self._jobs[task] = self._job(scheduler, attempt, task)
                 # Not before all are known: a turn may want its next one at once.
                 scheduler.resume()
             yield
@@ -61,13 +66,13 @@ class Rhythm:
     def earlier(self, task: Repeating, in_s: float) -> None:
         """The next turn of a task is due then, if that is earlier than it would be."""
         job = self._jobs[task]
-        wanted = datetime.now(UTC) + timedelta(seconds=max(in_s, SHORTEST_S))
-        _move(job, min(wanted, job.next_run_time))
+        pause = timedelta(seconds=max(in_s, SHORTEST_S))
+        _move(job, min(datetime.now(UTC) + pause, job.next_run_time))
 
     def _job(
         self,
         scheduler: BackgroundScheduler,
-        attempt: Callable[[Repeating], None],
+        attempt: Attempt,
         task: Repeating,
     ) -> Job:
         return scheduler.add_job(
@@ -83,7 +88,8 @@ class Rhythm:
     def _started(
         self, threads: int, stack: contextlib.ExitStack
     ) -> BackgroundScheduler | None:
-        """Ends with the stack. None if it could not be started until the stop: a machine may lack threads for a while."""
+        """Ends with the stack. None if it could not be started until the stop: a
+        machine may lack threads for a while."""
         while not self._stop.is_set():
             with self._first.attempt():
                 return stack.enter_context(self._scheduling(threads))
@@ -103,7 +109,8 @@ class Rhythm:
             try:
                 yield scheduler
             finally:
-                # The pool waits for the turns: while the scheduler would, it holds a lock that `earlier` takes.
+                # The pool waits for the turns: while the scheduler would, it holds a
+                # lock that `earlier` takes.
                 scheduler.shutdown(wait=False)
 
 
@@ -115,7 +122,8 @@ class _Executor(BasePoolExecutor):  # type: ignore[misc]  # the library has no t
 
 
 class _Every(BaseTrigger):  # type: ignore[misc]
-    """Missed turns are not listed: of a clock that jumps ahead by years, as one that begins in 1970, there are millions."""
+    """Missed turns are not listed: of a clock that jumps ahead by years, as one that
+    begins in 1970, there are millions."""
 
     def __init__(self, every: timedelta) -> None:
         self._every = every
@@ -128,7 +136,8 @@ class _Every(BaseTrigger):  # type: ignore[misc]
 
 
 class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
-    """Goes on after whatever its own thread fails at, and as before if the clock is set back."""
+    """Goes on after whatever its own thread fails at, and as before if the clock is set
+    back."""
 
     def __init__(
         self,
@@ -138,7 +147,9 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
         executors: dict[str, BasePoolExecutor],
     ) -> None:
         super().__init__(timezone="UTC", executors=executors)
-        self._task, self._every, self._stop = task, every, stop
+        self._task = task
+        self._every = every
+        self._stop = stop
 
     def _main_loop(self) -> None:
         while self.running:
@@ -157,18 +168,18 @@ class _Scheduler(BackgroundScheduler):  # type: ignore[misc]
 
 
 def _move(job: Job, at: datetime) -> None:
-    """Its next turn is then. There is none any more once the scheduler was shut down."""
+    """Its next turn is then. There is none any more once the scheduler was shut
+    down."""
     with contextlib.suppress(JobLookupError):
         job.modify(next_run_time=at)
 
 
 def _pool(count: int) -> ThreadPoolExecutor:
-    """Threads that run already. One that cannot be started when it is needed leaves its work behind in the queue, to be done
-    beside the next turn of the same task. Raises RuntimeError."""
-    pool, all_run = (
-        ThreadPoolExecutor(count, thread_name_prefix="drip"),
-        threading.Barrier(count + 1),
-    )
+    """Threads that run already. One that cannot be started when it is needed leaves its
+    work behind in the queue, to be done beside the next turn of the same task. Raises
+    RuntimeError."""
+    pool = ThreadPoolExecutor(count, thread_name_prefix="drip")
+    all_run = threading.Barrier(count + 1)
     try:
         for _ in range(count):
             pool.submit(all_run.wait)

@@ -1,7 +1,9 @@
-"""Several processes that hand over, each its share of the contacts, so that rendering and sending use more than one core.
+"""Several processes that hand over, each its share of the contacts, so that rendering
+and sending use more than one core.
 
-Together they are one daemon: they have its number, which is the fencing token, and begin nothing but by its lease. Each has
-connections of its own. What they leave behind when they die is looked after by the daemon, while none of them is at work.
+Together they are one daemon: they have its number, which is the fencing token, and
+begin nothing but by its lease. Each has connections of its own. What they leave behind
+when they die is looked after by the daemon, while none of them is at work.
 """
 
 from __future__ import annotations
@@ -12,11 +14,11 @@ import multiprocessing
 import signal
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from multiprocessing.connection import Connection as Pipe
 from multiprocessing.context import SpawnProcess
 from pathlib import Path
 
+from drip.core.clock import Clock
 from drip.core.shortage import Shortage, shortage
 from drip.daemon.files import FilesInForce
 from drip.engine.campaign_set import CampaignSet
@@ -26,13 +28,22 @@ from drip.engine.outbox_session import LeaseLost
 from drip.engine.repeating import words
 from drip.errors import DripError
 from drip.process import own_zones, unhurried
+from drip.storage.base.database import Database
 from drip.storage.sending import outbox
 from drip.workspace import Workspace
 
 log = logging.getLogger("drip.daemon")
-# What a process is told beside the number of the daemon to hand over as.
-STOP, STORE = None, 0
+# Orders to a process beside the number of the daemon to hand over as.
+STOP = None
+# No daemon has this number.
+STORE = 0
 READY = "ready"
+# Which part of how many.
+Share = tuple[int, int]
+# Whether to end, asked again and again.
+Stop = Callable[[], bool]
+# How often it is asked whether to stop, and whether a process lives.
+LOOK_S = 0.2
 
 
 @dataclass
@@ -42,11 +53,13 @@ class SharedDispatcher(Dispatcher):
     senders: Senders = field(kw_only=True)
 
     def store(self) -> None:
-        """Has the processes store what they could not store before. Raises what one of them ran into."""
+        """Has the processes store what they could not store before. Raises what one of
+        them ran into."""
         self.senders.store()
 
     def hand_over(self, campaign_set: CampaignSet) -> DispatchResult:
-        """Has all of them hand over for a while. Raises LeaseLost, DripError and Shortage for what one of them ran into."""
+        """Has all of them hand over for a while. Raises LeaseLost, DripError and
+        Shortage for what one of them ran into."""
         self.meet_servers()
         with self.database.read() as connection:
             if not outbox.channels_waiting(connection, self.clock(), self.share):
@@ -55,20 +68,23 @@ class SharedDispatcher(Dispatcher):
 
 
 class Senders:
-    """The processes, started when there is something to do for the first time. `clock` has to be one that can be pickled."""
+    """The processes, started when there is something to do for the first time. `clock`
+    has to be one that can be pickled."""
 
     def __init__(
         self,
         root: Path,
         environment: Mapping[str, str],
-        clock: Callable[[], datetime],
+        clock: Clock,
         count: int,
     ) -> None:
-        self._about, self._count = (root, dict(environment), clock), count
-        self._running: list[tuple[SpawnProcess, Pipe]] = []
+        self._about = (root, dict(environment), clock)
+        self._count = count
+        self._running: list[_Sender] = []
 
-    def hand_over(self, number: int, stop: Callable[[], bool]) -> DispatchResult:
-        """Has all hand over as the daemon of this number, waits for all, and counts together what they did."""
+    def hand_over(self, number: int, stop: Stop) -> DispatchResult:
+        """Has all hand over as the daemon of this number, waits for all, and counts
+        together what they did. Raises what one of them ran into."""
         self.start()
         return self._ask(number, stop)
 
@@ -76,64 +92,9 @@ class Senders:
         """Has all store how messages ended, as far as they could not before."""
         self._ask(STORE, lambda: False)
 
-    def _ask(self, order: int, stop: Callable[[], bool]) -> DispatchResult:
-        for _, pipe in self._running:
-            # One that has died is noticed below.
-            with contextlib.suppress(OSError):
-                pipe.send(order)
-        answers: list[DispatchResult | Exception] = []
-        told = died = False
-        for process, pipe in self._running:
-            while not pipe.poll(0.2):
-                if stop() and not told:
-                    told = True
-                    self._tell_to_stop()
-                if not process.is_alive() and not pipe.poll():
-                    break
-            try:
-                answers.append(pipe.recv())
-            except (EOFError, OSError):
-                died = True
-                answers.append(
-                    DripError(
-                        "A process that sends has died.",
-                        help="the others went on; it is started anew",
-                    )
-                )
-        failed = [each for each in answers if isinstance(each, Exception)]
-        # Who lacks something or waits for the database goes on: it may know of ends that it could not store.
-        if (
-            told
-            or died
-            or any(
-                not isinstance(each, Shortage | DripError | LeaseLost)
-                for each in failed
-            )
-        ):
-            self.close()
-        if failed:
-            raise failed[0]
-        total = DispatchResult()
-        for each in answers:
-            if isinstance(each, DispatchResult):
-                total.add(each)
-        return total
-
-    def close(self) -> None:
-        """Ends the processes once they have finished what is in flight. May be called twice."""
-        self._tell_to_stop()
-        for process, pipe in self._running:
-            process.join()
-            pipe.close()
-        self._running = []
-
-    def _tell_to_stop(self) -> None:
-        for _, pipe in self._running:
-            with contextlib.suppress(OSError):
-                pipe.send(STOP)
-
     def start(self) -> None:
-        """Has the processes running and ready, if they are not. Raises what one of them ran into, and OSError."""
+        """Has the processes running and ready, if they are not. Raises what one of them
+        ran into, and OSError."""
         if self._running:
             return
         try:
@@ -143,34 +104,124 @@ class Senders:
             # Without one of them its share of the people would get nothing.
             self.close()
             raise
-        for _, pipe in self._running:
-            # One that has died is noticed when it is given something to do.
-            with contextlib.suppress(EOFError, OSError):
-                if isinstance(answer := pipe.recv(), Exception):
-                    self.close()
-                    raise answer
+        self._wait_until_ready()
 
-    def _started(self, part: int) -> tuple[SpawnProcess, Pipe]:
+    def close(self) -> None:
+        """Ends the processes once they have finished what is in flight. May be called
+        twice."""
+        self._tell_to_stop()
+        for sender in self._running:
+            sender.process.join()
+            sender.pipe.close()
+        self._running = []
+
+    def _started(self, part: int) -> _Sender:
         context = multiprocessing.get_context("spawn")
         own, theirs = context.Pipe()
         with theirs:
+            share = (part, self._count)
             process = context.Process(
                 target=_send,
-                args=(*self._about, (part, self._count), theirs),
+                args=(*self._about, share, theirs),
                 daemon=True,
             )
             process.start()
-        return process, own
+        return _Sender(process, own)
+
+    def _wait_until_ready(self) -> None:
+        for sender in self._running:
+            # One that has died is noticed when it is given something to do.
+            with contextlib.suppress(EOFError, OSError):
+                answer = sender.pipe.recv()
+                if isinstance(answer, Exception):
+                    self.close()
+                    raise answer
+
+    def _ask(self, order: int, stop: Stop) -> DispatchResult:
+        for sender in self._running:
+            sender.order(order)
+        stopped = self._wait(stop)
+        answers = [sender.answer() for sender in self._running]
+        failures = [answer for answer in answers if isinstance(answer, Exception)]
+        if stopped or not all(map(_may_go_on, failures)):
+            self.close()
+        if failures:
+            raise failures[0]
+        total = DispatchResult()
+        for answer in answers:
+            if isinstance(answer, DispatchResult):
+                total.add(answer)
+        return total
+
+    def _wait(self, stop: Stop) -> bool:
+        """Until each has answered or died. Whether they were told to stop meanwhile."""
+        stopped = False
+        for sender in self._running:
+            while sender.is_at_work():
+                if stop() and not stopped:
+                    stopped = True
+                    self._tell_to_stop()
+        return stopped
+
+    def _tell_to_stop(self) -> None:
+        for sender in self._running:
+            sender.order(STOP)
+
+
+class _SenderDied(DripError):
+    """One of the processes has gone."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Sender:
+    """One of the processes, as the daemon sees it."""
+
+    process: SpawnProcess
+    pipe: Pipe
+
+    def order(self, order: int | None) -> None:
+        # One that has died is noticed by its answer.
+        with contextlib.suppress(OSError):
+            self.pipe.send(order)
+
+    def is_at_work(self) -> bool:
+        """Whether it has neither answered nor died; waits for a moment."""
+        if self.pipe.poll(LOOK_S):
+            return False
+        # It may have answered just before it died.
+        return self.process.is_alive() or self.pipe.poll()
+
+    def answer(self) -> DispatchResult | Exception:
+        try:
+            answer: DispatchResult | Exception = self.pipe.recv()
+        except (EOFError, OSError):
+            return _SenderDied(
+                "A process that sends has died.",
+                help="the others went on; it is started anew",
+            )
+        return answer
+
+
+def _may_go_on(error: Exception) -> bool:
+    """Who lacks something or waits for the database: it may know of ends that it could
+    not store."""
+    known = isinstance(error, Shortage | DripError | LeaseLost)
+    return known and not isinstance(error, _SenderDied)
+
+
+# --- a process's own side
 
 
 def _send(
     root: Path,
     environment: Mapping[str, str],
-    clock: Callable[[], datetime],
-    share: tuple[int, int],
+    clock: Clock,
+    share: Share,
     pipe: Pipe,
 ) -> None:
-    """A process that hands over a share, until it is told to stop or whoever started it has gone."""
+    """A process that hands over a share, until it is told to stop or whoever started it
+    has gone."""
+    # Ctrl-C reaches all of them: the daemon says when to stop.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     unhurried()
@@ -178,15 +229,7 @@ def _send(
     files = FilesInForce(Workspace(root, environment))
     try:
         with files.workspace.database(clock()) as database:
-            dispatcher = Dispatcher(
-                database,
-                files.workspace.templates,
-                {},
-                clock,
-                0,
-                pipe.poll,
-                share=share,
-            )
+            dispatcher = _dispatcher(files, database, clock, share, pipe)
             pipe.send(READY)
             while (order := _received(pipe)) is not STOP:
                 pipe.send(_answer(files, dispatcher, order))
@@ -200,8 +243,28 @@ def _send(
         files.close()
 
 
+def _dispatcher(
+    files: FilesInForce,
+    database: Database,
+    clock: Clock,
+    share: Share,
+    pipe: Pipe,
+) -> Dispatcher:
+    """It stops when another order has come."""
+    return Dispatcher(
+        database,
+        files.workspace.templates,
+        files.transports,
+        clock,
+        fence=0,
+        stop=pipe.poll,
+        share=share,
+    )
+
+
 def _received(pipe: Pipe) -> int | None:
-    """What to do next: the number of the daemon to hand over as, or one of the other orders."""
+    """What to do next: the number of the daemon to hand over as, or one of the other
+    orders."""
     try:
         order: int | None = pipe.recv()
     except EOFError:
@@ -210,26 +273,26 @@ def _received(pipe: Pipe) -> int | None:
 
 
 def _answer(
-    files: FilesInForce, dispatcher: Dispatcher, order: int
+    files: FilesInForce,
+    dispatcher: Dispatcher,
+    order: int,
 ) -> DispatchResult | Exception:
     try:
         dispatcher.store()
         if order == STORE:
             return DispatchResult()
-        dispatcher.fence = order
         files.read(dispatcher.database, dispatcher.clock())
-        assert files.campaign_set
-        dispatcher.templates, dispatcher.transports = (
-            files.workspace.templates,
-            files.transports,
-        )
+        dispatcher.templates = files.workspace.templates
+        dispatcher.transports = files.transports
+        dispatcher.fence = order
         return dispatcher.hand_over(files.campaign_set)
     except Exception as error:
         return _known(error)
 
 
 def _known(error: Exception) -> Exception:
-    """As it is raised and told by the daemon, whatever it was: not everything goes through a pipe."""
+    """As the daemon raises it and says it, whatever it was: not everything goes through
+    a pipe."""
     if isinstance(error, LeaseLost | DripError):
         return error
     return shortage(error) or RuntimeError(words(error)[0])

@@ -1,63 +1,82 @@
-"""What keeps the daemon from its work: said once, kept for `drip status` and whoever is told, over by itself."""
+"""What keeps the daemon from its work: said once, kept as an alarm
+for `drip status` and whoever is notified, over by itself."""
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from datetime import datetime
 
 from sqlalchemy import Connection
 
+from drip.core.clock import Clock
 from drip.engine.alarming import with_remedy
 from drip.storage.base.database import Database
-from drip.storage.operating import alarms, control
+from drip.storage.operating import alarms, daemons
 
 # Alarms that are over once it goes well.
 TROUBLES = ("trouble", "transport-down", "slow-answer")
 log = logging.getLogger("drip.daemon")
+# The action of the log line, and whom or what it is about.
+Key = tuple[str, str]
 
 
 class Troubles:
-    """Threads may share it. What the database does not take now it gets once it does."""
+    """Threads may share it. What the database does not take now it gets once it
+    does."""
 
-    def __init__(self, database: Database, clock: Callable[[], datetime]) -> None:
-        self._database, self._clock = database, clock
+    def __init__(self, database: Database, clock: Clock) -> None:
+        self._database = database
+        self._clock = clock
         self._lock = threading.Lock()
-        self._told: set[tuple[str, str]] = set()
-        self._unkept: dict[tuple[str, str], tuple[str, datetime]] = {}
-        # Whether the last beat went well; the database may know of troubles of an earlier daemon.
+        self._said: set[Key] = set()
+        self._unkept: dict[Key, tuple[str, datetime]] = {}
+        # Whether the last tick went well; the database may know of troubles of an
+        # earlier daemon.
         self.none = False
 
-    def tell(self, sentence: str, help: str, action: str, about: str = "") -> None:
-        """Says it once, not at every beat: what servers say may be new each time."""
-        if (action, about) not in self._told:
-            self._told.add((action, about))
-            told = f"{with_remedy(sentence, help)} Nothing is lost; it is tried again."
-            log.error("%s", told, extra={"action": action})
+    def say(
+        self,
+        sentence: str,
+        help: str,
+        action: str,
+        about: str = "",
+    ) -> None:
+        """Says it once, not at every tick: what servers say may be new each time."""
+        if (action, about) in self._said:
+            return
+        self._said.add((action, about))
+        log.error(
+            "%s Nothing is lost; it is tried again.",
+            with_remedy(sentence, help),
+            extra={"action": action},
+        )
 
     def keep(
-        self, number: int, sentence: str, help: str, action: str, about: str = ""
+        self,
+        number: int,
+        sentence: str,
+        help: str,
+        action: str,
+        about: str = "",
     ) -> None:
-        """Keeps an alarm, and for the daemon of this number (0: none) what keeps messages from leaving."""
+        """Keeps an alarm, and for the daemon of this number (0: none) what keeps
+        messages from leaving."""
         with self._lock:
-            self._unkept.setdefault(
-                (action, about), (with_remedy(sentence, help), self._clock())
-            )
-            try:
-                with self._database.write() as connection:
-                    if number:
-                        control.report(connection, number, sentence)
-                    self._raise(connection)
-            except Exception:
-                # The database may be what is in trouble. It stands in the log, and is kept later.
-                return
-            self._unkept.clear()
+            news = (with_remedy(sentence, help), self._clock())
+            self._unkept.setdefault((action, about), news)
+            # The database may be what is in trouble. It stands in the log, and is kept
+            # later.
+            with contextlib.suppress(Exception):
+                self._store(number, sentence)
 
     def over(
         self, about: Collection[str] | None = None, but: Collection[str] = ()
     ) -> None:
-        """What was kept is so no more; `about` None is everything. What could not be kept meanwhile is told of all the same."""
+        """What was kept is so no more; `about` None is everything. What could not be
+        kept meanwhile is an alarm all the same."""
         with self._lock:
             with self._database.write() as connection:
                 self._raise(connection)
@@ -66,8 +85,15 @@ class Troubles:
 
     def forget(self) -> None:
         """It goes well: what comes now is news."""
-        self._told.clear()
+        self._said.clear()
         self.none = True
+
+    def _store(self, number: int, sentence: str) -> None:
+        with self._database.write() as connection:
+            if number:
+                daemons.report(connection, number, sentence)
+            self._raise(connection)
+        self._unkept.clear()
 
     def _raise(self, connection: Connection) -> None:
         for (action, about), (sentence, at) in self._unkept.items():

@@ -38,8 +38,10 @@ from drip.engine.effects import (
 )
 from drip.engine.passages import Passage
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import HIGHEST, Code, InStock, Movement
-from drip.storage.people.people import PLAIN, Contact, Record
+from drip.storage.people.contacts import PLAIN, Contact
+from drip.storage.people.counters import HIGHEST, Movement
+from drip.storage.people.coupons import Code, InStock
+from drip.storage.people.records import Record
 
 # Fields of a contact that are columns of their own, by full name.
 PLAIN_FIELDS = {f"contact.{name}": name for name in PLAIN}

@@ -20,6 +20,7 @@ def alarm(
     help: str = "",
 ) -> None:
     """Raises an alarm; it is news once a day. `about` is the campaign or channel, `help` the remedy."""
+    # A server that is down would else fill the log, and a mailbox, by the minute.
     whole = with_remedy(sentence, help)
     if alarms.raised(connection, action, about, whole, now):
         log.error("%s", whole, extra={"action": action})

@@ -18,10 +18,10 @@ from drip.core.steps import ACTIONS, SetFields, Split, Step, conditions_of
 from drip.engine.deriving import refresh_all, settle_zones
 from drip.language.files import Loaded, load_text
 from drip.storage.base.database import index_contacts
-from drip.storage.campaigns import audience, runs
-from drip.storage.operating import control, webhook_outbox
-from drip.storage.operating.control import Hold
-from drip.storage.people import audience_sql
+from drip.storage.campaigns import runs, versions
+from drip.storage.operating import holds, webhook_outbox
+from drip.storage.operating.holds import Hold
+from drip.storage.people import attribute_indexes
 
 
 @dataclass
@@ -43,7 +43,7 @@ class CampaignSet:
 
     def refresh(self, connection: Connection) -> None:
         """Reads anew what the operator holds back."""
-        self.holds = control.held_scopes(connection)
+        self.holds = holds.held_scopes(connection)
 
     def version(
         self,
@@ -56,7 +56,7 @@ class CampaignSet:
         if current and current.version == version:
             return current
         if (key, version) not in self._versions:
-            text = audience.version_text(connection, key, version)
+            text = versions.version_text(connection, key, version)
             self._versions[key, version] = (
                 load_text(key, text, self.settings) if text is not None else None
             )
@@ -72,7 +72,7 @@ class CampaignSet:
     def paused(self, running: Campaign) -> Reason | None:
         """Why nothing of a campaign may go at present, if so."""
         current = self.campaigns.get(running.key)
-        if control.EVERYTHING in self.holds:
+        if holds.EVERYTHING in self.holds:
             return Reason(
                 "paused", "everything is stopped by `drip stop`", running.place
             )
@@ -210,7 +210,7 @@ def open_campaign_set(
 ) -> CampaignSet:
     """The set of what was read, of which the database keeps each good version and is made ready for its questions."""
     for key, campaign in loaded.campaigns.items():
-        audience.keep_version(
+        versions.keep_version(
             connection,
             key,
             campaign.version,
@@ -220,7 +220,7 @@ def open_campaign_set(
     campaign_set = campaign_set_of(connection, loaded)
     index_contacts(
         connection,
-        audience_sql.attribute_indexes(
+        attribute_indexes.attribute_indexes(
             campaign_set.settings, campaign_set.conditions()
         ),
     )
@@ -239,7 +239,7 @@ def campaign_set_of(connection: Connection, loaded: Loaded) -> CampaignSet:
     campaigns = dict(loaded.campaigns)
     kept: set[str] = set()
     for key in loaded.broken:
-        text = audience.newest_version(connection, key)
+        text = versions.newest_version(connection, key)
         last_good = load_text(key, text, loaded.settings) if text is not None else None
         if last_good:
             campaigns[key] = last_good

@@ -13,8 +13,8 @@ from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.facts import ContactFacts
 from drip.engine.passages import Passage
-from drip.storage.operating.control import Lost
-from drip.storage.people.people import Contact
+from drip.storage.operating.lost_time import Lost
+from drip.storage.people.contacts import Contact
 from drip.storage.sending.outbox import OutboxMessage
 
 # What candidates have in common that differ in nothing but whose they are: campaign, version, step, when it is due, and

@@ -24,11 +24,15 @@ from drip.rendering.messages import Letterhead, Request, render, signed_links
 from drip.rendering.templates import Templates
 from drip.storage.base.database import link_keys, workspace_id
 from drip.storage.campaigns.runs import Run
-from drip.storage.people.loyalty import Code
-from drip.storage.people.people import Contact, Event, Record, address_of
+from drip.storage.people.contacts import Contact, address_of
+from drip.storage.people.coupons import Code
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 
 # As many hex digits name a link.
 LINK_NAME = 20
+# What such links say holds for every run.
+OF_NO_RUN = ("unsubscribe", "preferences")
 # The link that no person sees: only programs follow it.
 TRAP = sha256(b"trap").hexdigest()[:LINK_NAME]
 
@@ -76,60 +80,103 @@ def compose(
     now: datetime,
 ) -> Message:
     """The message of a step for one contact. Raises DripError."""
-    settings = facts.settings
+    settings, contact = facts.settings, about.contact
     content = (
         templates.content(step.content, about.occurrence) if step.content else None
     )
-    locale = about.contact.locale or settings.locale
-    compiled = templates.get(step.template, locale, channel, content)
-    # The step's or the campaign's sender, else the template's, else the settings' default.
+    # A contact's own language, as far as there is a template in it.
+    locale = contact.locale or settings.locale
+    compiled = templates.get(
+        step.template,
+        locale,
+        channel,
+        content,
+    )
+    # The step's or the campaign's sender, else the template's, else the settings' own.
     default = settings.senders["default"]
-    sender = step.sender or settings.senders.get(compiled.sender or "default", default)
-    asked = compiled.links | links_in(step.subject or "", step.preheader or "")
-    links = MessageLinks(settings, mine, sender, campaign, step, about)
+    sender = step.sender or settings.senders.get(
+        compiled.sender or "default",
+        default,
+    )
+    asked = compiled.links | links_in(
+        step.subject or "",
+        step.preheader or "",
+    )
+    links = MessageLinks(
+        settings,
+        mine,
+        sender,
+        campaign,
+        step,
+        about,
+    )
     web, mail = links.to("unsubscribe")
-    name = message_name(mine.workspace, about.run_id, step.id, channel)
     tracked = Tracked(links) if settings.track_clicks and channel == "email" else None
-    topic = settings.topics.get(campaign.topic or "")
-    letterhead = None
-    if topic and not step.transactional and channel == "email":
-        letterhead = Letterhead(
-            settings.business_name, settings.business_address, topic.title
-        )
+    values = {
+        **facts.context(
+            contact,
+            about.record,
+            about.heard,
+            about.codes,
+        ),
+        **links.values(web or mail, asked),
+    }
+    if tracked:
+        values["tracked"] = tracked
+    # The same for each attempt at a message, so that servers can tell a copy (RFC 5322
+    # section 3.6.4), and a mail that comes back can be matched.
+    name = message_name(
+        mine.workspace,
+        about.run_id,
+        step.id,
+        channel,
+    )
     request = Request(
         template=step.template,
         content=content,
         channel=channel,
         locale=locale,
         own_locale=settings.locale,
-        to=Mailbox(
-            name_of(about.contact.attributes), address_of(about.contact, channel) or ""
-        ),
+        to=Mailbox(name_of(contact.attributes), address_of(contact, channel) or ""),
         sender=sender,
         reply_to=step.reply_to,
         subject=step.subject,
         preheader=step.preheader,
-        values={
-            **facts.context(about.contact, about.record, about.heard, about.codes),
-            **links.values(web or mail, asked),
-            **({"tracked": tracked} if tracked else {}),
-        },
+        values=values,
         attach=step.attach,
-        message_id=f"{name}@{ascii_domain(sender.address).rpartition('@')[2]}",
+        message_id=f"{name}@{_domain(sender)}",
         date=now,
-        letterhead=letterhead,
+        letterhead=_letterhead(settings, campaign, step, channel),
         topic=campaign.topic,
         unsubscribe_url=web,
         unsubscribe_mail=mail,
-        dot=links.page("o", "open", step.id)
-        if settings.track_opens and channel == "email"
-        else None,
-        trap=links.page(f"c/{TRAP}", "click", step.id) if tracked else None,
+        dot=links.dot() if settings.track_opens and channel == "email" else None,
+        trap=links.trap() if tracked else None,
     )
     message = render(templates, request)
-    return (
-        replace(message, links=tracked.links) if tracked and tracked.links else message
-    )
+    if tracked and tracked.links:
+        return replace(message, links=tracked.links)
+    return message
+
+
+def _domain(sender: Mailbox) -> str:
+    return ascii_domain(sender.address).rpartition("@")[2]
+
+
+def _letterhead(
+    settings: Settings,
+    campaign: Campaign,
+    step: SendStep,
+    channel: str,
+) -> Letterhead | None:
+    """The sender's address, which every mail that advertises has to name.
+
+    CAN-SPAM, 15 U.S.C. 7704(a)(5)(A)(iii). What is transactional advertises nothing.
+    """
+    topic = settings.topics.get(campaign.topic or "")
+    if topic is None or step.transactional or channel != "email":
+        return None
+    return Letterhead(settings.business_name, settings.business_address, topic.title)
 
 
 def compose_for_run(
@@ -142,21 +189,37 @@ def compose_for_run(
     channel: str,
     now: datetime,
 ) -> Message:
-    """The message of a run's step; what `facts` know of the run is there already. Raises DripError."""
-    record, heard = (
-        facts.records.get(run.record_id),
-        facts.heard(run.event_id, run.heard),
-    )
-    codes = tuple(facts.codes.get(run.id, ()))
+    """The message of a run's step. Raises DripError.
+
+    What `facts` know of the run is there already.
+    """
     about = Subject(
-        facts.contacts[run.contact_id], record, heard, codes, run.id, run.occurrence
+        contact=facts.contacts[run.contact_id],
+        record=facts.records.get(run.record_id),
+        heard=facts.heard(run.event_id, run.heard),
+        codes=tuple(facts.codes.get(run.id, ())),
+        run_id=run.id,
+        occurrence=run.occurrence,
     )
-    return compose(templates, facts, mine, campaign, step, about, channel, now)
+    return compose(
+        templates,
+        facts,
+        mine,
+        campaign,
+        step,
+        about,
+        channel,
+        now,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class MessageLinks:
-    """The signed links of one message: pages where there is a `public_url`, mails to the sender where there is none."""
+    """The signed links of one message.
+
+    They lead to pages where there is a `public_url`, and are mails to the sender where
+    there is none.
+    """
 
     settings: Settings
     mine: Identity
@@ -167,29 +230,50 @@ class MessageLinks:
 
     def to(self, purpose: str, detail: str | None = None) -> tuple[str | None, str]:
         """The page, if there are pages, and the mail that says the same."""
-        run = 0 if purpose in ("unsubscribe", "preferences") else self.about.run_id
-        link = Link(purpose, self.about.contact.id, self.campaign.topic, run, detail)
+        run_id = 0 if purpose in OF_NO_RUN else self.about.run_id
+        token = self._token(purpose, run_id, detail)
         return signed_links(
-            self.settings.public_url, purpose, self._sign(link), self.sender
+            self.settings.public_url,
+            purpose,
+            token,
+            self.sender,
+        )
+
+    def dot(self) -> str:
+        """A picture that mail programs fetch as they show the message."""
+        return self.page("o", "open", self.step.id)
+
+    def trap(self) -> str:
+        """The link that no person sees: whoever follows it is a program."""
+        return self.page(
+            f"c/{TRAP}",
+            "click",
+            self.step.id,
         )
 
     def page(self, address: str, purpose: str, detail: str) -> str:
-        """A page that is no page: what is known once a link is followed or a picture fetched."""
-        link = Link(
+        """What is known once a link is followed or a picture fetched; it shows nothing."""
+        token = self._token(
             purpose,
-            self.about.contact.id,
-            self.campaign.topic,
             self.about.run_id,
             detail,
         )
-        return f"{self.settings.public_url}/{address}/{self._sign(link)}"
+        return f"{self.settings.public_url}/{address}/{token}"
 
-    def _sign(self, link: Link) -> str:
-        return sign(link, self.mine.key_id, self.mine.secret)
+    def _token(self, purpose: str, run_id: int, detail: str | None) -> str:
+        topic, contact_id = self.campaign.topic, self.about.contact.id
+        link = Link(purpose, contact_id, topic, run_id, detail)
+        return sign(
+            link,
+            self.mine.key_id,
+            self.mine.secret,
+        )
 
     def values(self, unsubscribe: str, asked: Container[str]) -> dict[str, Any]:
-        """What templates call them by, of those that are `asked` for. There is no mail that shows a page, so `view_link`
-        needs pages."""
+        """What templates call them by, of those that are `asked` for.
+
+        There is no mail that shows a page, so `view_link` needs pages.
+        """
         values: dict[str, Any] = {
             "unsubscribe_link": unsubscribe,
             "preferences_link": unsubscribe,
@@ -220,8 +304,9 @@ class MessageLinks:
 
 
 class Tracked:
-    """What a template gives its links to: they lead over a page of ours, which knows them by short names, and on from there.
+    """What a template gives its links to.
 
+    They lead over a page of ours, which knows them by short names, and on from there.
     Nobody can have that page lead anywhere else: it only knows links of messages.
     """
 
@@ -230,22 +315,30 @@ class Tracked:
         self.links: dict[str, str] = {}
 
     def __call__(self, address: object) -> str:
-        """Where the link leads now; what is no web address, or leads to a page of ours already, stays."""
+        """Where the link leads now.
+
+        What is no web address, or leads to a page of ours already, stays.
+        """
         to = address.unescape() if isinstance(address, Markup) else str(address)
         public = self._own.settings.public_url
-        if (
-            not to.startswith(("https://", "http://"))
-            or public is None
-            or to.startswith(f"{public}/")
-        ):
+        if public is None or to.startswith(f"{public}/"):
             return to
-        # Signing costs as much as filling in: once for all links of a message.
-        self._tail = self._tail or self._own.page(
-            "c", "click", self._own.step.id
-        ).removeprefix(f"{public}/c/")
+        if not to.startswith(("https://", "http://")):
+            return to
         name = sha256(to.encode("utf-8", "replace")).hexdigest()[:LINK_NAME]
         self.links[name] = to
-        return f"{public}/c/{name}/{self._tail}"
+        return f"{public}/c/{name}/{self._token(public)}"
+
+    def _token(self, public: str) -> str:
+        # Signing costs as much as filling in: once for all links of a message.
+        if not self._tail:
+            page = self._own.page(
+                "c",
+                "click",
+                self._own.step.id,
+            )
+            self._tail = page.removeprefix(f"{public}/c/")
+        return self._tail
 
 
 def name_of(attributes: Mapping[str, Any]) -> str:

@@ -29,9 +29,16 @@ from drip.core.derived import (
 from drip.core.fields import Value, parse_zone
 from drip.core.settings import Settings
 from drip.storage.campaigns import audience
-from drip.storage.people import history, people
-from drip.storage.people.history import KEPT_DATES, KEPT_ZONES
-from drip.storage.people.people import Contact
+from drip.storage.people import (
+    contacts,
+    date_index,
+    events,
+    kept_rules,
+    readings,
+    records,
+)
+from drip.storage.people.contacts import Contact
+from drip.storage.people.kept_rules import KEPT_DATES, KEPT_ZONES
 
 log = logging.getLogger("drip.zones")
 CHUNK = 2_000
@@ -139,9 +146,9 @@ def origins_of(
         numbers,
         kind != "contact",
     )
-    readings = history.readings_of(connection, numbers) if meters(wanted) else {}
+    read = readings.readings_of(connection, numbers) if meters(wanted) else {}
     return {
-        owner: Known(own, readings.get(number, {}), seen.get(number, {}))
+        owner: Known(own, read.get(number, {}), seen.get(number, {}))
         for number, (owner, own) in zip(numbers, values.items(), strict=True)
     }
 
@@ -167,7 +174,7 @@ def _refresh_contacts(
     settings: Settings,
     ids: Collection[int],
 ) -> None:
-    found = people.contacts_by_id(connection, ids)
+    found = contacts.contacts_by_id(connection, ids)
     values: dict[Owner, Mapping[str, Value]] = {
         (contact.id, 0): settings.load("contact", contact.attributes)
         for contact in found.values()
@@ -186,7 +193,7 @@ def _refresh_records(
     ids: Collection[int],
 ) -> None:
     values: dict[str, dict[Owner, Mapping[str, Value]]] = defaultdict(dict)
-    for record in people.records_by_id(connection, ids).values():
+    for record in records.records_by_id(connection, ids).values():
         own = settings.load(record.kind, record.attributes)
         values[record.kind][record.contact_id, record.id] = own
     for kind, of_kind in values.items():
@@ -216,7 +223,7 @@ def _keep(
     found = {
         owner: kept_dates(settings, kind, known) for owner, known in origins.items()
     }
-    history.keep_dates(
+    date_index.keep_dates(
         connection,
         list(wanted),
         list(values),
@@ -235,7 +242,7 @@ def _days_seen(
     if not names:
         return {}
     home = zone(settings.timezone)
-    found = history.seen_days(
+    found = events.seen_days(
         connection,
         names,
         numbers,
@@ -250,15 +257,15 @@ def _days_seen(
 def refresh_all(connection: Connection, settings: Settings) -> None:
     """Works everything out anew where the settings define other dates than those that are kept."""
     rules = _rules(settings)
-    if history.kept_rules(connection, KEPT_DATES) == rules:
+    if kept_rules.kept_rules(connection, KEPT_DATES) == rules:
         return
     for kind in {_kind(full) for full in settings.derived}:
         if not kept_of(settings, kind):
             continue
-        owners = history.everyone(connection, kind)
+        owners = date_index.everyone(connection, kind)
         for n in range(0, len(owners), CHUNK):
             refresh(connection, settings, owners[n : n + CHUNK])
-    history.set_kept_rules(connection, KEPT_DATES, rules)
+    kept_rules.set_kept_rules(connection, KEPT_DATES, rules)
 
 
 def _rules(settings: Settings) -> str:
@@ -277,11 +284,11 @@ def settle_zones(connection: Connection) -> None:
 
     Such people count by the workspace's zone until it knows theirs again.
     """
-    if history.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
+    if kept_rules.kept_rules(connection, KEPT_ZONES) == ZONES_VERSION:
         return
     zones = audience.zones(connection)
     lacking = [name for name in zones if name and not _is_zone(name)]
-    for name, count in people.leave_zones(connection, lacking).items():
+    for name, count in contacts.leave_zones(connection, lacking).items():
         log.warning(
             "The time zone %s of %d contact(s) is not among those of %s, which are in use here. They count by the "
             "workspace's.",
@@ -290,9 +297,9 @@ def settle_zones(connection: Connection) -> None:
             ZONES_VERSION,
             extra={"action": "unknown-zone"},
         )
-    for some in people.without_zone(connection):
+    for some in contacts.without_zone(connection):
         _guess_zones(connection, some)
-    history.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
+    kept_rules.set_kept_rules(connection, KEPT_ZONES, ZONES_VERSION)
 
 
 def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
@@ -303,7 +310,7 @@ def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
         if name:
             known[name].append(contact.id)
     for name, ids in known.items():
-        people.move_to_zone(connection, ids, name)
+        contacts.move_to_zone(connection, ids, name)
 
 
 @lru_cache(maxsize=1_000)
@@ -328,4 +335,4 @@ def take_readings(
             value = values.get(meter)
             if isinstance(value, int | float) and not isinstance(value, bool):
                 found.append((record_id, meter, local(at, home).date(), float(value)))
-    history.save_readings(connection, found)
+    readings.save_readings(connection, found)

@@ -1,4 +1,4 @@
-"""Handing over what was granted: rendered, given to its transport, and written down by the `handover`."""
+"""Handing over what was granted: rendered, given to its transport, and written down by its session."""
 
 from __future__ import annotations
 
@@ -9,62 +9,46 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import Connection
 
-from drip.core.calendar import from_millis, millis
-from drip.core.campaign import step_of
-from drip.core.message import (
-    DeliverySession,
-    Message,
-    Receipt,
-    Relayed,
-    Stream,
-    Transport,
-    TransportDown,
-    Unknown,
-    Unsent,
-)
-from drip.core.rates import Rates, pace
-from drip.core.shortage import Shortage, shortage
+from drip.core.message import Message, Relayed, Stream, Transport, TransportDown
+from drip.core.shortage import shortage
 from drip.engine.alarming import alarm
 from drip.engine.campaign_set import CampaignSet
+from drip.engine.claiming import ChannelTurn, claim
 from drip.engine.composing import Identity, compose_for_run, identity
-from drip.engine.dispatch_result import COSTLY_MS, DOWN_MS, DispatchResult
-from drip.engine.loading import campaigns_of, facts_of_messages
-from drip.engine.outbox_session import (
-    AGAIN,
-    SETTLE,
-    OutboxSession,
-    Ready,
-    domain_of,
-    go_on,
-)
+from drip.engine.dispatch_result import COSTLY, DOWN, DispatchResult
+from drip.engine.end_recorder import SETTLE, go_on
+from drip.engine.last_check import Ready
+from drip.engine.left_behind import hold_unproven, reap
+from drip.engine.one_by_one import OneByOne
+from drip.engine.outbox_session import OutboxSession
+from drip.engine.server_trust import ServerTrust
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
-from drip.storage.campaigns import runs
-from drip.storage.operating import control
-from drip.storage.people import people
-from drip.storage.people.people import Contact
-from drip.storage.sending import outbox, rate_limits, relays
+from drip.storage.sending import attempts, outbox, rate_limits, relays
 from drip.storage.sending.outbox import OutboxMessage
 
 BATCH = 200
 # A probe is nobody else's for so long.
-PROBE_MS = 60_000
-LEFT_ALONE = "nothing is tried for a while, `drip status` says until when; if it is mended, `drip stop --off` tries at once"
-# A server that has taken nobody for so long: a person decides.
-UNPROVEN = timedelta(days=3)
-# So long one channel hands over before the planner and the other channels get their turn.
+PROBE = timedelta(minutes=1)
+# So long one channel hands over before the planner and the others get their turn.
 SLICE = timedelta(seconds=5)
 # As long as a mail server may take for one answer (RFC 5321 section 4.5.3.2.6).
 LONGEST_SLICE = timedelta(minutes=10)
+AGAIN = "it is tried again with one message; `drip stop --off` tries at once"
+LEFT_ALONE = (
+    "nothing is tried for a while, `drip status` says until when; if it is mended, "
+    "`drip stop --off` tries at once"
+)
 log = logging.getLogger("drip.dispatcher")
 
 
 @dataclass
 class Dispatcher:
-    """Empties the outbox. `clock` is read for each message; `stop` is asked before each one is begun.
+    """Empties the outbox.
 
-    `seen` is told of every message that was rendered.
+    `clock` is read for each message; `stop` is asked before each one is begun; `seen`
+    is given every message that was rendered.
     """
 
     database: Database
@@ -79,455 +63,365 @@ class Dispatcher:
     # On a clock that stands still while messages leave no rate can be kept.
     pacing: bool = True
     _identity: Identity | None = field(default=None, repr=False)
-    # Desks that know how messages ended, which the database does not yet.
+    # Sessions that know how messages ended, which the database does not yet.
     _unstored: list[OutboxSession] = field(default_factory=list, repr=False)
 
     def dispatch(self, campaign_set: CampaignSet) -> DispatchResult:
         """Looks after what was left behind, and hands over what is granted and due."""
+        # First what is known here alone: a message whose end is not stored looks as if it was
+        # left behind.
         self.store()
         with self.database.write() as connection:
-            reap(connection, campaign_set, self.fence, self.clock())
+            reap(
+                connection,
+                campaign_set,
+                self.fence,
+                self.clock(),
+            )
             hold_unproven(connection, self.clock())
         return self.hand_over(campaign_set)
 
     def store(self) -> None:
-        """Stores how messages ended, as far as that could not be stored before: the disk may have been full. Raises Shortage,
-        and DripError, while it still cannot; then it is known here alone."""
+        """Stores how messages ended that could not be stored: the disk may be full.
+
+        Raises Shortage, and DripError, while it still cannot; then it is known here
+        alone.
+        """
         while self._unstored:
             self._unstored[0].finish()
             del self._unstored[0]
 
     def hand_over(self, campaign_set: CampaignSet) -> DispatchResult:
-        """Hands over each channel's messages for a while, in order of priority, until told to stop."""
-        tally = DispatchResult()
+        """Hands over each channel's messages for a while, until told to stop."""
+        result = DispatchResult()
         self.meet_servers()
         with self.database.read() as connection:
-            waiting = outbox.channels_waiting(connection, self.clock(), self.share)
+            waiting = outbox.channels_waiting(
+                connection,
+                self.clock(),
+                self.share,
+            )
             self._identity = identity(connection)
         for channel in waiting:
             if not self.stop():
-                tally.add(self._deliver(campaign_set, channel))
-        return tally
+                result.add(self._deliver(campaign_set, channel))
+        self.templates.pieces.forget()
+        return result
+
+    # --- servers
+
+    def meet_servers(self) -> None:
+        """A server that a channel did not have before has to get to know us.
+
+        Whom another one refused is offered to it.
+        """
+        names = {
+            channel: _relay_name(transport)
+            for channel, transport in self.transports.items()
+        }
+        with self.database.read() as connection:
+            known = relays.servers(connection)
+        if not _new_servers(names, known):
+            return
+        with self.database.write() as connection:
+            # Once more, under the lock: another process may have been faster.
+            known = relays.servers(connection)
+            for channel, name in _new_servers(names, known).items():
+                relays.change(
+                    connection,
+                    channel,
+                    name,
+                    self.clock(),
+                )
+                rate_limits.open_channels(connection, [channel])
+
+    def _trust(self, channel: str, transport: Transport) -> ServerTrust:
+        relay = _relay_name(transport)
+        if relay is None:
+            return ServerTrust(channel)
+        with self.database.read() as connection:
+            accepts = relays.accepts(connection, channel, relay)
+        return ServerTrust(channel, relay, accepts)
+
+    # --- one channel
 
     def _deliver(self, campaign_set: CampaignSet, channel: str) -> DispatchResult:
-        """Gives a channel's transport what there is for it, unless it is left alone for a while."""
-        tally = self._handed_over(campaign_set, channel)
-        tally.troubled = channel if tally.trouble and not tally.lacking else ""
-        return tally
-
-    def _handed_over(self, campaign_set: CampaignSet, channel: str) -> DispatchResult:
-        tally, transport = DispatchResult(), self.transports.get(channel)
+        """Gives a channel's transport what there is, unless it is left alone."""
+        result = DispatchResult()
+        transport = self.transports.get(channel)
         if transport is None:
-            tally.trouble, tally.help = (
-                f"Nothing says how messages by {channel} leave.",
-                "add `transports:`",
-            )
-            return tally
-        with self.database.read() as connection:
-            closed = (
-                rate_limits.closed(connection, channel, millis(self.clock()))
-                if self.pacing
-                else None
-            )
-            trouble = rate_limits.trouble(connection, channel) if self.pacing else None
+            sentence = f"Nothing says how messages by {channel} leave."
+            result.stuck(sentence, "add `transports:`")
+        else:
+            self._open_channel(campaign_set, channel, transport, result)
+        result.troubled = channel if result.trouble and not result.lacking else ""
+        return result
+
+    def _open_channel(
+        self,
+        campaign_set: CampaignSet,
+        channel: str,
+        transport: Transport,
+        result: DispatchResult,
+    ) -> None:
+        # Several processes send by one channel: what one of them found out holds for all.
+        closed, trouble = self._state_of(channel)
         if closed or (trouble and not self._may_probe(channel)):
-            tally.trouble, tally.help = closed or trouble, LEFT_ALONE
-            return tally
-        session = self._session(campaign_set, channel, transport, tally)
+            result.stuck(closed or trouble or "", LEFT_ALONE)
+            return
+        session = OutboxSession(
+            self.database,
+            campaign_set,
+            self.clock,
+            self.fence,
+            result,
+            self._trust(channel, transport),
+            self.stop,
+        )
+        probing = trouble is not None
+        turn = ChannelTurn(
+            campaign_set, channel, session, self.clock, self.pacing, probing
+        )
+        self._give(turn, transport)
+        if trouble and not result.sent and (result.again or result.unknown):
+            result.stuck(trouble, AGAIN, COSTLY)
+        if self.pacing:
+            self._leave_alone(turn)
+
+    def _state_of(self, channel: str) -> tuple[str | None, str | None]:
+        """Why a channel is left alone at present, and why it was last, if so."""
+        if not self.pacing:
+            return None, None
+        with self.database.read() as connection:
+            closed = rate_limits.closed(
+                connection,
+                channel,
+                self.clock(),
+            )
+            return closed, rate_limits.trouble(connection, channel)
+
+    def _give(self, turn: ChannelTurn, transport: Transport) -> None:
+        """Has the transport take what it can. Stores the ends whatever happens."""
         stream = transport if isinstance(transport, Stream) else OneByOne(transport)
+        messages = self._probe(turn) if turn.probing else self._messages(turn)
+        result = turn.result
         try:
-            messages = (
-                self._probe(campaign_set, channel, session)
-                if trouble
-                else self._messages(campaign_set, channel, session)
-            )
-            stream.deliver(messages, session)
-            session.put_behind()
+            stream.deliver(messages, turn.session)
+            turn.session.put_behind()
         except TransportDown as down:
-            tally.trouble, tally.help, tally.pause_ms = (
-                str(down),
-                down.help,
-                COSTLY_MS if down.costly else DOWN_MS,
-            )
+            result.trouble, result.help = str(down), down.help
+            result.pause = COSTLY if down.costly else DOWN
         except Exception as error:
             lack = shortage(error)
             # A simulation that goes on without would show what is not so.
             if lack is None or not self.pacing:
                 raise
-            tally.lacks(lack)
+            result.lacks(lack)
         finally:
-            self._unstored.append(session)
+            # Also if nothing can be stored now: then the next tick tries first.
+            self._unstored.append(turn.session)
             self.store()
-        if trouble and not tally.sent and (tally.again or tally.unknown):
-            tally.stuck(trouble, AGAIN, COSTLY_MS)
-        if self.pacing and (trouble or (tally.trouble and not tally.lacking)):
-            self._leave_alone(channel, tally, probed=trouble is not None)
-        return tally
-
-    def _session(
-        self,
-        campaign_set: CampaignSet,
-        channel: str,
-        transport: Transport,
-        tally: DispatchResult,
-    ) -> OutboxSession:
-        """The desk of a delivery."""
-        relay = _relay_name(transport)
-        accepts = True
-        if relay is not None:
-            with self.database.read() as connection:
-                accepts = relays.accepts(connection, channel, relay)
-        return OutboxSession(
-            self.database,
-            campaign_set,
-            self.clock,
-            self.fence,
-            tally,
-            channel,
-            relay,
-            accepts,
-            self.stop,
-        )
-
-    def meet_servers(self) -> None:
-        """A server that a channel did not have before has to get to know us; whom another one refused is offered to it."""
-        names = {
-            channel: _relay_name(each) for channel, each in self.transports.items()
-        }
-        with self.database.read() as connection:
-            known = relays.servers(connection)
-        fresh = {
-            channel: name
-            for channel, name in names.items()
-            if name is not None and known.get(channel) != name
-        }
-        if fresh:
-            with self.database.write() as connection:
-                known = relays.servers(connection)
-                for channel, name in fresh.items():
-                    if known.get(channel) != name:
-                        relays.change(connection, channel, name, self.clock())
-                        rate_limits.open_channels(connection, [channel])
 
     def _may_probe(self, channel: str) -> bool:
-        now = millis(self.clock())
+        now = self.clock()
         with self.database.write() as connection:
-            return rate_limits.may_probe(connection, channel, now, now + PROBE_MS)
+            return rate_limits.may_probe(
+                connection,
+                channel,
+                now,
+                now + PROBE,
+            )
 
-    def _leave_alone(
-        self, channel: str, tally: DispatchResult, *, probed: bool
-    ) -> None:
-        """Nothing is tried by a channel for a while, longer each time: a server that refuses a login locks out who insists."""
-        now = millis(self.clock())
+    def _leave_alone(self, turn: ChannelTurn) -> None:
+        """Nothing is tried by a channel for a while, longer each time.
+
+        A server that refuses a login locks out who insists.
+        """
+        channel, result = turn.channel, turn.result
+        trouble = None if result.lacking else result.trouble
+        if not trouble and not turn.probing:
+            return
+        now = self.clock()
         with self.database.write() as connection:
-            if tally.trouble and not tally.lacking:
+            if trouble:
                 rate_limits.close(
                     connection,
                     channel,
                     "",
                     now,
-                    *tally.pause_ms,
-                    reason=tally.trouble,
-                    probed=probed,
+                    *result.pause,
+                    reason=trouble,
+                    probed=turn.probing,
                 )
-            elif tally.sent:
+            elif result.sent:
                 rate_limits.reopened(connection, channel)
             else:
                 rate_limits.probed(connection, channel, now)
 
-    def _probe(
-        self, campaign_set: CampaignSet, channel: str, session: OutboxSession
-    ) -> Iterator[Message]:
-        """One message, after a stop: only once it has left do the others follow. One to a recipient to whom another has left
-        before, if there is any."""
-        batch = self._claim(campaign_set, channel, session, probing=True)
-        with self.database.read() as connection:
-            refused = relays.refused_by(connection, channel)
-            others = [
-                each.contact.id for each in batch if each.contact.id not in refused
-            ]
-            known = relays.known_to_work(connection, channel, others)
-        batch.sort(
-            key=lambda each: (each.contact.id in refused, each.contact.id != known)
-        )
-        for each in batch:
-            message = self._rendered(each, session.tally)
+    # --- its messages
+
+    def _probe(self, turn: ChannelTurn) -> Iterator[Message]:
+        """One message, after a stop: only once it has left do the others follow."""
+        batch = self._claim(turn)
+        self._sort_for_probing(batch, turn.channel)
+        for ready in batch:
+            message = self._rendered(ready, turn.result)
             if message is not None:
-                session.take(each, message, self.clock())
+                turn.session.take(
+                    ready,
+                    message,
+                    self.clock(),
+                )
                 # Whatever becomes of it, the others are looked at again.
-                session.tally.more = True
+                turn.result.more = True
                 yield message
                 return
 
-    def _messages(
-        self, campaign_set: CampaignSet, channel: str, session: OutboxSession
-    ) -> Iterator[Message]:
+    def _sort_for_probing(self, batch: list[Ready], channel: str) -> None:
+        """First a recipient to whom another has left before, if there is any.
+
+        Last those who were refused.
+        """
+        with self.database.read() as connection:
+            refused = relays.refused_by(connection, channel)
+            contact_ids = [ready.contact.id for ready in batch]
+            others = [number for number in contact_ids if number not in refused]
+            works = relays.known_to_work(connection, channel, others)
+        batch.sort(
+            key=lambda ready: (ready.contact.id in refused, ready.contact.id != works)
+        )
+
+    def _messages(self, turn: ChannelTurn) -> Iterator[Message]:
         """The channel's messages, rendered, for as long as it has its turn."""
-        tally, began = session.tally, self.clock()
-        while True:
-            batch = self._claim(campaign_set, channel, session)
-            for each in batch:
-                if self.stop() or tally.trouble:
+        began = self.clock()
+        while batch := self._claim(turn):
+            for ready in batch:
+                if self.stop() or turn.result.trouble:
                     return
                 now = self.clock()
-                # Nobody gets a turn before all have ended: while one is waited for, the others may as well go.
-                if now > began + (
-                    LONGEST_SLICE if session.held_up(now - SLICE) else SLICE
-                ):
-                    tally.more = True
+                if self._is_over(turn, began, now):
+                    turn.result.more = True
                     return
-                message = self._rendered(each, tally)
+                message = self._rendered(ready, turn.result)
                 if message is not None:
-                    session.take(each, message, now)
+                    turn.session.take(ready, message, now)
                     yield message
-            if not batch:
-                return
 
-    def _claim(
-        self,
-        campaign_set: CampaignSet,
-        channel: str,
-        session: OutboxSession,
-        *,
-        probing: bool = False,
-    ) -> list[Ready]:
-        """The next messages with their runs, steps and facts; those whose campaign cannot be read any more are given back."""
-        rates = (
-            campaign_set.settings.rates.get(channel, Rates()) if self.pacing else None
-        )
-        more, ready = True, list[Ready]()
+    def _is_over(self, turn: ChannelTurn, began: datetime, now: datetime) -> bool:
+        """Whether others get their turn.
+
+        Nobody gets one before all have ended: while one is waited for, the others may
+        as well go.
+        """
+        held_up = turn.session.held_up(now - SLICE)
+        return now > began + (LONGEST_SLICE if held_up else SLICE)
+
+    def _claim(self, turn: ChannelTurn) -> list[Ready]:
+        """The next messages with their runs, steps and facts; none when all is done."""
+        ready: list[Ready] = []
+        more = True
         while more and not ready:
             with self.database.write() as connection:
-                now = self.clock()
-                waiting = self._waiting(connection, channel, now, session.in_hand)
-                contacts = people.contacts_by_id(
-                    connection, {each.contact_id for each in waiting}
+                now, in_hand = self.clock(), turn.session.in_hand
+                waiting = self._waiting(
+                    connection,
+                    turn.channel,
+                    now,
+                    in_hand,
                 )
-                begin = waiting
-                if rates is not None:
-                    domains = {
-                        each.id: domain_of(contacts[each.contact_id], channel)
-                        for each in waiting
-                    }
-                    known = rate_limits.read(connection, channel, set(domains.values()))
-                    if probing:
-                        # It is closed to all others meanwhile.
-                        known.pop("", None)
-                    if rates.limited or known:
-                        begin, more = self._paced(
-                            connection,
-                            rates,
-                            channel,
-                            waiting,
-                            domains,
-                            known,
-                            session.tally,
-                        )
-                ready = self._ready(connection, campaign_set, contacts, begin, now)
-                unreadable = {each.id for each in begin} - {
-                    each.outgoing.id for each in ready
-                }
-                outbox.give_back(connection, unreadable, now)
-            # Whoever was put off or given back is out of the way of those behind.
-            more = more and bool(waiting)
+                ready, more = claim(
+                    connection,
+                    turn,
+                    waiting,
+                    now,
+                )
         return ready
 
     def _waiting(
-        self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
-    ) -> list[OutboxMessage]:
-        return outbox.pending(connection, channel, now, BATCH, in_hand, self.share)
-
-    def _paced(
         self,
         connection: Connection,
-        rates: Rates,
         channel: str,
-        waiting: list[OutboxMessage],
-        domains: Mapping[int, str],
-        known: Mapping[str, float],
-        tally: DispatchResult,
-    ) -> tuple[list[OutboxMessage], bool]:
-        """Those that may begin now by the rates of the channel and its domains, and whether more may; the others are put off."""
-        paced = pace(
-            [(each.id, domains[each.id]) for each in waiting],
-            known,
-            rates,
-            millis(self.clock()),
-        )
-        rate_limits.save(
+        now: datetime,
+        in_hand: set[int],
+    ) -> list[OutboxMessage]:
+        return outbox.pending(
             connection,
             channel,
-            {name: at for name, at in paced.lanes.items() if at != known.get(name)},
+            now,
+            BATCH,
+            in_hand,
+            self.share,
         )
-        outbox.put_off(connection, paced.later)
-        if paced.later:
-            tally.wait_until(from_millis(min(paced.later.values())))
-        full = len(paced.begin) + len(paced.later) < len(waiting)
-        if full:
-            tally.wait_until(from_millis(round(paced.lanes[""])))
-        begin = set(paced.begin)
-        return [each for each in waiting if each.id in begin], not full
 
-    def _ready(
-        self,
-        connection: Connection,
-        campaign_set: CampaignSet,
-        contacts: Mapping[int, Contact],
-        waiting: list[OutboxMessage],
-        now: datetime,
-    ) -> list[Ready]:
-        """The messages with their runs, steps and facts; without those whose campaign cannot be read any more."""
-        found = runs.runs_by_id(connection, {each.run_id for each in waiting})
-        started = list(found.values())
-        campaigns = campaigns_of(connection, campaign_set, started)
-        facts = facts_of_messages(
-            connection, campaign_set, started, campaigns, now, contacts
-        )
-        ready = []
-        for outgoing in waiting:
-            run = found[outgoing.run_id]
-            campaign = campaigns[run.campaign, run.version]
-            step = step_of(campaign, outgoing.step)
-            if campaign and step:
-                ready.append(
-                    Ready(
-                        outgoing,
-                        run,
-                        campaign,
-                        step,
-                        facts.contacts[outgoing.contact_id],
-                        facts,
-                    )
-                )
-        return ready
-
-    def _rendered(self, each: Ready, tally: DispatchResult) -> Message | None:
-        """The message; None if it cannot be made, which is for the operator to look at."""
+    def _rendered(self, ready: Ready, result: DispatchResult) -> Message | None:
+        """The message; None if it cannot be made, which is for the operator to mend."""
         try:
-            message = self._message(each)
-            self._saw(each, message)
+            message = self._composed(ready)
+            self._saw(ready, message)
         except DripError as error:
-            place = str(error.place or each.step.place)
-            each.outgoing.place = place
-            with self.database.write() as connection:
-                outbox.close(
-                    connection,
-                    each.outgoing,
-                    "held",
-                    self.clock(),
-                    "render-error",
-                    error.sentence,
-                )
-                go_on(connection, [each], self.clock())
-                said = f"A message of {each.campaign.key} cannot be written and is held: {error.sentence} ({place})."
-                alarm(
-                    connection,
-                    log,
-                    "render-error",
-                    each.campaign.key,
-                    said,
-                    self.clock(),
-                    SETTLE,
-                )
-            tally.held += 1
+            self._hold(ready, error, result)
             return None
         return message
 
-    def _saw(self, each: Ready, message: Message) -> None:
-        self.seen(each, message)
-
-    def _message(self, each: Ready) -> Message:
+    def _composed(self, ready: Ready) -> Message:
         assert self._identity
         return compose_for_run(
             self.templates,
-            each.facts,
+            ready.facts,
             self._identity,
-            each.campaign,
-            each.step,
-            each.run,
-            each.outgoing.channel,
+            ready.campaign,
+            ready.step,
+            ready.run,
+            ready.message.channel,
             self.clock(),
         )
 
+    def _saw(self, ready: Ready, message: Message) -> None:
+        self.seen(ready, message)
 
-def hold_unproven(connection: Connection, now: datetime) -> None:
-    """Has a person decide of those whom a server refused that has taken nobody for days; their runs go on."""
-    overdue = relays.overdue(connection, now - UNPROVEN)
-    if overdue:
-        outbox.hold_waiting(
-            connection,
-            {each.message_id: each.answer for each in overdue},
-            now,
-            "unproven",
+    def _hold(self, ready: Ready, error: DripError, result: DispatchResult) -> None:
+        place = str(error.place or ready.step.place)
+        campaign, code = ready.campaign.key, "render-error"
+        sentence = (
+            f"A message of {campaign} cannot be written and is held: "
+            f"{error.sentence} ({place})."
         )
-        relays.forget(connection, [each.message_id for each in overdue])
-        runs.wake(connection, {each.run_id for each in overdue})
-        said = f"{len(overdue)} message(s) were refused for {UNPROVEN.days} days by a server that has taken nobody, and are held."
-        alarm(connection, log, "unproven", "", said, now, SETTLE)
-
-
-def reap(
-    connection: Connection, campaign_set: CampaignSet, fence: int, now: datetime
-) -> int:
-    """Settles what was begun and never recorded: held, or sent again where its campaign says so."""
-    control.end_dead(connection, now)
-    left = outbox.left_behind(connection, fence)
-    if not left:
-        return 0
-    found = runs.runs_by_id(connection, {each.run_id for each in left})
-    again = set()
-    for each in left:
-        run = found[each.run_id]
-        campaign = campaign_set.version(connection, run.campaign, run.version)
-        if campaign and campaign.on_unknown == "resend" and each.maybe_left_at is None:
-            again.add(each.id)
-    outbox.settle_left_behind(connection, again, now, resend=True)
-    outbox.settle_left_behind(
-        connection, {each.id for each in left} - again, now, resend=False
-    )
-    runs.wake(connection, {each.run_id for each in left if each.id not in again})
-    said = f"{len(left)} message(s) were being handed over when the program ended; {len(left) - len(again)} are held."
-    alarm(connection, log, "reaped", str(fence), said, now, SETTLE)
-    return len(left)
+        ready.message.place = place
+        with self.database.write() as connection:
+            now = self.clock()
+            attempts.hold(
+                connection,
+                ready.message,
+                now,
+                code,
+                error.sentence,
+            )
+            # Its run does not wait for a person: the other steps are as good as ever.
+            go_on(connection, [ready], now)
+            alarm(
+                connection,
+                log,
+                code,
+                campaign,
+                sentence,
+                now,
+                SETTLE,
+            )
+        result.held += 1
 
 
 def _relay_name(transport: Transport) -> str | None:
-    return (
-        transport.relay_name
-        if isinstance(transport, Relayed) and isinstance(transport, Stream)
-        else None
-    )
+    if isinstance(transport, Relayed) and isinstance(transport, Stream):
+        return transport.relay_name
+    return None
 
 
-class OneByOne:
-    """A transport that sends one message at a time, as one that streams."""
-
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
-
-    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
-        """The end of each message is stored with the beginning of the next. Raises TransportDown and Shortage."""
-        ended: list[tuple[Message, Receipt]] = []
-        try:
-            for message in messages:
-                before, ended = ended, []
-                (may,) = session.turn(before, [message])
-                ended = [(message, self._sent(message, session))] if may else []
-        finally:
-            # Also if the next message could not be made.
-            if ended:
-                session.turn(ended, [])
-
-    def _sent(self, message: Message, session: DeliverySession) -> Receipt:
-        try:
-            return self._transport.send(message)
-        except TransportDown as down:
-            session.turn([(message, Unsent(str(down), "transport"))], [])
-            raise
-        except Shortage as lack:
-            session.turn([(message, Unsent(str(lack), "machine"))], [])
-            raise
-        except Exception as error:
-            # What nobody foresaw: it may have left, and the others go on.
-            log.exception("The transport failed.", extra={"action": "transport-failed"})
-            return Unknown(f"the transport failed: {type(error).__name__}: {error}")
+def _new_servers(
+    names: Mapping[str, str | None], known: Mapping[str, str]
+) -> dict[str, str]:
+    """The servers by channel, where there was another one or none."""
+    return {
+        channel: name
+        for channel, name in names.items()
+        if name is not None and known.get(channel) != name
+    }

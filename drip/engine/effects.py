@@ -16,8 +16,10 @@ from drip.engine.deriving import Owner
 from drip.engine.facts import ContactFacts
 from drip.storage.campaigns.runs import Run
 from drip.storage.people.consents import Consent
-from drip.storage.people.loyalty import Code, InStock, Movement
-from drip.storage.people.people import Contact, Record
+from drip.storage.people.contacts import Contact
+from drip.storage.people.counters import Movement
+from drip.storage.people.coupons import Code, InStock
+from drip.storage.people.records import Record
 from drip.storage.sending.outbox import OutboxMessage
 
 

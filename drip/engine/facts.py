@@ -14,26 +14,22 @@ from functools import partial
 from typing import Any, NamedTuple, TypeVar
 
 from drip.core.calendar import Birthday, age_on, local, shifted, zone
+from drip.core.channels import CHANNELS
 from drip.core.conditions import Facts, first_instant
 from drip.core.decide import Person, Reason
 from drip.core.derived import DateField, Derived, Known, Total
 from drip.core.fields import Value, load
-from drip.core.settings import CHANNELS, Settings, Topic
+from drip.core.settings import Settings, Topic
 from drip.engine.deriving import Owner
 from drip.errors import Place
-from drip.storage.people import people
+from drip.storage.people import contacts, suppressions
 from drip.storage.people.consents import Consent, Standing
-from drip.storage.people.loyalty import Code, InStock
-from drip.storage.people.people import Contact, Event, Record, address_of
+from drip.storage.people.contacts import Contact, address_of
+from drip.storage.people.coupons import Code, InStock
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 from drip.storage.people.sign_ups import SignUp
 
-ADDRESSES = {
-    "email": "e-mail address",
-    "sms": "phone number",
-    "push": "device to push to (push_token)",
-    "letter": "postal address (postal_address)",
-}
-assert set(ADDRESSES) == set(CHANNELS)
 T = TypeVar("T")
 
 
@@ -177,7 +173,7 @@ class ContactFacts:
     def _digest(self, contact: Contact, channel: str) -> str:
         """The hash under which the contact's address would be suppressed; empty where there is none."""
         address = address_of(contact, channel)
-        return people.digest(self.suppression_key, address) if address else ""
+        return suppressions.digest(self.suppression_key, address) if address else ""
 
     def _said(
         self,
@@ -201,7 +197,7 @@ class ContactFacts:
             sentence = f"nothing says how messages by {channel} leave"
             return Reason("no-address", sentence, self._place(channel))
         if not address_of(contact, channel):
-            sentence = f"there is no {ADDRESSES[channel]}"
+            sentence = f"there is no {CHANNELS[channel].address_in_words}"
             return Reason("no-address", sentence, self._place(channel))
         # A digest costs more than all else here, and most workspaces have suppressed nobody.
         why = self._suppression(contact, channel) if self.suppressed else None
@@ -304,7 +300,7 @@ class ContactFacts:
     def fields(self, contact: Contact) -> dict[str, Value]:
         """The contact's known fields by bare name, with `age` where a birthday has its year."""
         values = self.settings.load("contact", contact.attributes)
-        for name in people.COLUMNS:
+        for name in contacts.COLUMNS:
             value = getattr(contact, name)
             if value is not None:
                 values[name] = value

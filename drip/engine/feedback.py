@@ -7,7 +7,7 @@ Whatever a mail says, it is about a message of ours only if it has that message'
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -16,14 +16,16 @@ from sqlalchemy import Connection
 from drip.core.addresses import ascii_domain
 from drip.core.answers import without_addresses
 from drip.core.characters import without_hidden
+from drip.core.lifecycle import MessageState
 from drip.core.token import NAME, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
 from drip.storage.base.database import Database, link_keys, workspace_id
-from drip.storage.operating import control, webhook_outbox
-from drip.storage.people import consents, people
+from drip.storage.operating import holds, webhook_outbox
+from drip.storage.people import consents, suppressions
+from drip.storage.people import contacts as contact_store
 from drip.storage.people.consents import Consent
-from drip.storage.people.people import Contact, address_of
+from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, outbox
 from drip.storage.sending.deliveries import Delivery
 from drip.storage.sending.outbox import OutboxMessage
@@ -38,14 +40,19 @@ COMPLAINT_SPAN = timedelta(days=30)
 FEWEST_COMPLAINTS = 3
 # A domain is gone that was said not to exist twice, so long apart: a slip in DNS is mended by then.
 DOMAIN_SPAN = timedelta(days=1)
-# What other programs are told of.
-TOLD = {"bounce": "bounced", "complaint": "complained"}
+# The events of other programs that come of it.
+EVENTS = {"bounce": "bounced", "complaint": "complained"}
+# What is only counted: nothing follows from it.
+COUNTED = ("auto-reply", "feedback", "other")
 log = logging.getLogger("drip.feedback")
 
 
 @dataclass
 class FeedbackReport:
-    """What one reading of mails did. `unmatched` are findings about no message of ours."""
+    """What one reading of mails did.
+
+    `unmatched` are findings about no message of ours.
+    """
 
     counts: dict[str, int] = field(default_factory=dict)
     suppressed: int = 0
@@ -57,6 +64,22 @@ class FeedbackReport:
         self.counts[kind] = self.counts.get(kind, 0) + 1
 
 
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """A finding with the message of ours that it is about."""
+
+    finding: Finding
+    message: OutboxMessage
+    contact: Contact | None
+
+    @property
+    def address(self) -> str | None:
+        """Where the message went; None if that is not known any more."""
+        if self.contact is None:
+            return None
+        return address_of(self.contact, self.message.channel)
+
+
 class Feedback:
     """Takes the findings of one mail after the other, each in a transaction of its own."""
 
@@ -64,50 +87,41 @@ class Feedback:
         self._database, self._now = database, now
         self.report = FeedbackReport()
         with database.read() as connection:
-            self._workspace, self._keys = (
-                workspace_id(connection),
-                link_keys(connection),
-            )
+            self._workspace = workspace_id(connection)
+            self._keys = link_keys(connection)
 
     def take(self, findings: Iterable[Finding], source: str) -> None:
-        """Stores what a mail says and does what follows. `source` is the mail's identity."""
+        """Stores what a mail says and does what follows.
+
+        `source` is the mail's identity.
+        """
         with self._database.write() as connection:
-            for each in findings:
-                self._take(connection, _plain(each), source)
+            for finding in findings:
+                self._take(connection, _plain(finding), source)
 
     def _take(self, connection: Connection, finding: Finding, source: str) -> None:
-        report = self.report
-        if finding.kind in ("auto-reply", "feedback", "other"):
-            report.count(finding.kind)
+        if finding.kind in COUNTED:
+            self.report.count(finding.kind)
             return
-        if finding.kind == "unsubscribe" and self._unsubscribed(
-            connection, finding.reason
-        ):
+        unsubscribes = finding.kind == "unsubscribe"
+        if unsubscribes and self._unsubscribed(connection, finding.reason):
             return
         message = self._message(connection, finding.about)
         if message is None:
-            report.unmatched.append(finding)
-            return
-        if finding.kind == "unsubscribe":
-            self._opted_out(
-                connection, message.contact_id, message.topic, message.channel
+            self.report.unmatched.append(finding)
+        elif unsubscribes:
+            topic, channel = message.topic, message.channel
+            self._opted_out(connection, message.contact_id, topic, channel)
+        else:
+            self._record(
+                connection,
+                _matched(connection, finding, message),
+                source,
             )
-            return
-        contact = people.contacts_by_id(connection, [message.contact_id]).get(
-            message.contact_id
-        )
-        address = address_of(contact, message.channel) if contact else None
-        if (
-            finding.kind in ("bounce", "delayed")
-            and address
-            and not _same(finding.recipient, address)
-        ):
-            # It is about somebody behind our address (an alias, a list), of which that says nothing.
-            finding = replace(finding, meaning="unknown")
-        if contact is not None and contact.erased_at is not None:
-            # What comes back late counts, and quotes nobody.
-            finding = replace(finding, reason="")
-        made = Delivery(
+
+    def _record(self, connection: Connection, matched: _Matched, source: str) -> None:
+        finding, message = matched.finding, matched.message
+        delivery = Delivery(
             message.id,
             finding.kind,
             self._now,
@@ -116,155 +130,223 @@ class Feedback:
             finding.reason,
             source,
         )
-        if not deliveries.record(connection, made):
-            report.known += 1
+        # Mail servers send a report twice, and a folder can be read again.
+        if not deliveries.record(connection, delivery):
+            self.report.known += 1
             return
-        report.count(finding.kind)
+        self.report.count(finding.kind)
         self._settle(connection, message)
-        if contact is not None:
-            self._tell(connection, message, contact, finding)
-        if contact is not None and address is not None:
-            self._follow(connection, message, contact, address, finding)
+        self._notify(connection, matched)
+        self._follow(connection, matched)
 
     def _message(
-        self, connection: Connection, about: Iterable[str]
+        self,
+        connection: Connection,
+        about: Iterable[str],
     ) -> OutboxMessage | None:
         """The message of ours that one of these names."""
         for text in about:
-            for found in NAME.finditer(text.lower()):
-                run_id = int(found[1], 16)
-                for message in (
-                    outbox.of_runs(connection, [run_id]) if run_id < 2**62 else ()
-                ):
-                    if (
-                        message_name(
-                            self._workspace, run_id, message.step, message.channel
-                        )
-                        == found[0]
-                    ):
+            for name in NAME.finditer(text.lower()):
+                run_id = int(name[1], 16)
+                # Every database counts up to there.
+                if run_id >= 2**62:
+                    continue
+                for message in outbox.of_runs(connection, [run_id]):
+                    if self._name_of(message) == name[0]:
                         return message
         return None
 
+    def _name_of(self, message: OutboxMessage) -> str:
+        step, channel = message.step, message.channel
+        return message_name(self._workspace, message.run_id, step, channel)
+
     def _settle(self, connection: Connection, message: OutboxMessage) -> None:
         """Of what is known to have come somewhere it is known that it left."""
-        if message.state == "held" and message.code == "unknown":
-            outbox.release(connection, [message.id], "sent", self._now)
-
-    def _tell(
-        self,
-        connection: Connection,
-        message: OutboxMessage,
-        contact: Contact,
-        finding: Finding,
-    ) -> None:
-        if finding.kind in TOLD:
-            told = {
-                "message": message.id,
-                "campaign": message.campaign,
-                "step": message.step,
-                "channel": message.channel,
-                "contact": contact.key,
-                "class": finding.meaning,
-                "status": finding.status,
-            }
-            webhook_outbox.add(
-                connection, TOLD[finding.kind], [(contact.id, told)], self._now
+        if message.state == MessageState.HELD and message.code == "unknown":
+            outbox.release(
+                connection,
+                [message.id],
+                MessageState.SENT,
+                self._now,
             )
 
-    def _follow(
-        self,
-        connection: Connection,
-        message: OutboxMessage,
-        contact: Contact,
-        address: str,
-        finding: Finding,
-    ) -> None:
+    def _notify(self, connection: Connection, matched: _Matched) -> None:
+        """Other programs hear of it."""
+        finding, message, contact = matched.finding, matched.message, matched.contact
+        event = EVENTS.get(finding.kind)
+        if event is None or contact is None:
+            return
+        payload = {
+            "message": message.id,
+            "campaign": message.campaign,
+            "step": message.step,
+            "channel": message.channel,
+            "contact": contact.key,
+            "class": finding.meaning,
+            "status": finding.status,
+        }
+        webhook_outbox.add(
+            connection,
+            event,
+            [(contact.id, payload)],
+            self._now,
+        )
+
+    # --- what follows
+
+    def _follow(self, connection: Connection, matched: _Matched) -> None:
+        finding, address = matched.finding, matched.address
+        if address is None:
+            return
         if finding.kind == "complaint":
             self._suppress(connection, address, "a complaint came in")
-            self._look_at_complaints(connection, message.campaign)
-        elif finding.kind == "bounce" and finding.meaning == "address-dead":
-            self._suppress(
-                connection, address, f"the address is dead ({finding.reason})"
-            )
-        elif finding.kind == "bounce" and finding.meaning in ("temporary", "no-domain"):
-            back = deliveries.came_back(
-                connection,
-                contact.id,
-                message.channel,
-                self._now - TEMPORARY_SPAN,
-                message.id,
-            )
-            gone = (
-                back.no_domain_at is not None
-                and back.no_domain_at <= self._now - DOMAIN_SPAN
-            )
-            if finding.meaning == "no-domain" and gone:
-                self._suppress(
-                    connection, address, f"its domain does not exist ({finding.reason})"
-                )
-            elif finding.meaning == "temporary" and back.count >= MOST_TEMPORARY:
-                self._suppress(
-                    connection,
-                    address,
-                    f"{back.count} messages came back ({finding.reason})",
-                )
+            self._look_at_complaints(connection, matched.message.campaign)
+        if finding.kind != "bounce":
+            return
+        reason = f"the address is dead ({finding.reason})"
+        if finding.meaning in ("temporary", "no-domain"):
+            reason = self._given_up(connection, matched)
+        elif finding.meaning != "address-dead":
+            return
+        if reason:
+            self._suppress(connection, address, reason)
+
+    def _given_up(self, connection: Connection, matched: _Matched) -> str:
+        """Why an address is given up that came back for the time being; empty if not."""
+        finding, message = matched.finding, matched.message
+        back = deliveries.came_back(
+            connection,
+            message.contact_id,
+            message.channel,
+            self._now - TEMPORARY_SPAN,
+            message.id,
+        )
+        if finding.meaning == "temporary":
+            enough = back.count >= MOST_TEMPORARY
+            said = f"{back.count} messages came back ({finding.reason})"
+            return said if enough else ""
+        first_at = back.no_domain_at
+        gone = first_at is not None and first_at <= self._now - DOMAIN_SPAN
+        return f"its domain does not exist ({finding.reason})" if gone else ""
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
-        people.suppress(connection, address, without_addresses(reason), self._now)
+        suppressions.suppress(
+            connection,
+            address,
+            without_addresses(reason),
+            self._now,
+        )
         self.report.suppressed += 1
 
     def _look_at_complaints(self, connection: Connection, campaign: str) -> None:
         """Says when too many complain of a campaign, and holds it when far too many do."""
-        found = deliveries.complaints(connection, campaign, self._now - COMPLAINT_SPAN)
+        found = deliveries.complaints(
+            connection,
+            campaign,
+            self._now - COMPLAINT_SPAN,
+        )
         if found.count < FEWEST_COMPLAINTS or found.rate < ALARM_RATE:
             return
-        said = f"{found.count} of {found.sent:,} people complained of {campaign} in 30 days ({found.rate:.2%})"
+        said = (
+            f"{found.count} of {found.sent:,} people complained of {campaign} in 30 days "
+            f"({found.rate:.2%})"
+        )
         if found.rate >= PAUSE_RATE:
-            control.hold(connection, campaign, self._now, said)
+            holds.hold(connection, campaign, self._now, said)
             said += "; it is held"
-        alarm(connection, log, "complaints", campaign, f"{said}.", self._now)
+        alarm(
+            connection,
+            log,
+            "complaints",
+            campaign,
+            f"{said}.",
+            self._now,
+        )
         self.report.alarms.append(said)
 
     # --- unsubscribing
 
     def _unsubscribed(self, connection: Connection, subject: str) -> bool:
         """Whether the subject holds a link of ours, and then its topic is switched off."""
-        link = next(
-            (found for word in subject.split() if (found := verify(word, self._keys))),
-            None,
-        )
+        links = (verify(word, self._keys) for word in subject.split())
+        link = next((link for link in links if link), None)
         if link is None or link.purpose not in ("unsubscribe", "preferences"):
             return False
-        self._opted_out(connection, link.contact, link.topic, "email")
+        self._opted_out(
+            connection,
+            link.contact,
+            link.topic,
+            "email",
+        )
         return True
 
     def _opted_out(
-        self, connection: Connection, contact_id: int, topic: str | None, channel: str
+        self,
+        connection: Connection,
+        contact_id: int,
+        topic: str | None,
+        channel: str,
     ) -> None:
-        contact: Contact | None = people.contacts_by_id(connection, [contact_id]).get(
-            contact_id
-        )
+        known = contact_store.contacts_by_id(connection, [contact_id])
+        contact = known.get(contact_id)
+        # The link of a message that belongs to no topic switches nothing off.
         if contact is None or topic is None:
             return
-        said = [Consent(contact.id, topic, channel, False, self._now)]
-        addresses: Mapping[int, str | None] = {contact.id: address_of(contact, channel)}
-        if consents.record(connection, said, "mail", addresses, self._now):
+        refusal = Consent(
+            contact.id,
+            topic,
+            channel,
+            False,
+            self._now,
+        )
+        addresses = {contact.id: address_of(contact, channel)}
+        if consents.record(
+            connection,
+            [refusal],
+            "mail",
+            addresses,
+            self._now,
+        ):
             self.report.count("unsubscribe")
         else:
             self.report.known += 1
 
 
+def _matched(
+    connection: Connection,
+    finding: Finding,
+    message: OutboxMessage,
+) -> _Matched:
+    """A finding as far as it is about the message's contact."""
+    known = contact_store.contacts_by_id(connection, [message.contact_id])
+    contact = known.get(message.contact_id)
+    address = address_of(contact, message.channel) if contact else None
+    about_address = finding.kind in ("bounce", "delayed") and address
+    if about_address and not _same(finding.recipient, address or ""):
+        # It is about somebody behind our address (an alias, a list), of which that says
+        # nothing.
+        finding = replace(finding, meaning="unknown")
+    if contact is not None and contact.erased_at is not None:
+        # What comes back late counts, and quotes nobody.
+        finding = replace(finding, reason="")
+    return _Matched(finding, message, contact)
+
+
 def _plain(finding: Finding) -> Finding:
     """Without what steers a terminal or hides: whoever writes the mail writes its reason."""
-    reason, recipient, status = map(
-        without_hidden, (finding.reason, finding.recipient, finding.status)
+    return replace(
+        finding,
+        reason=without_hidden(finding.reason),
+        recipient=without_hidden(finding.recipient),
+        status=without_hidden(finding.status),
     )
-    return replace(finding, reason=reason, recipient=recipient, status=status)
 
 
 def _same(recipient: str, address: str) -> bool:
-    """Whether the report is about the address itself, not about one that it is passed on to."""
-    return (
-        not recipient
-        or ascii_domain(recipient).casefold() == ascii_domain(address).casefold()
-    )
+    """Whether the report is about the address itself.
+
+    And not about one that it is passed on to.
+    """
+    if not recipient:
+        return True
+    return ascii_domain(recipient).casefold() == ascii_domain(address).casefold()

@@ -16,8 +16,29 @@ from drip.core.fields import Value
 from drip.core.settings import Settings
 from drip.engine.deriving import Owner, origins_of
 from drip.engine.facts import ContactFacts
-from drip.storage.people import consents, history, loyalty, people, segments, sign_ups
-from drip.storage.people.people import Contact, Event, Record
+from drip.storage.people import (
+    consents,
+    counters,
+    coupons,
+    date_index,
+    pauses,
+    segments,
+    sign_ups,
+    suppressions,
+    tags,
+)
+from drip.storage.people import (
+    contacts as contact_store,
+)
+from drip.storage.people import (
+    events as event_store,
+)
+from drip.storage.people import (
+    records as record_store,
+)
+from drip.storage.people.contacts import Contact
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 
 NOTHING = Asks()
 
@@ -39,8 +60,8 @@ def facts_of(
     """
     ids = list(contact_ids)
     if contacts is None:
-        contacts = people.contacts_by_id(connection, ids)
-    key = people.suppression_key(connection)
+        contacts = contact_store.contacts_by_id(connection, ids)
+    key = suppressions.suppression_key(connection)
     things = _records(connection, records)
     happened = _happened(connection, ids, asks)
     return ContactFacts(
@@ -99,24 +120,24 @@ def _asked_for(
     """What only some campaigns ask, by the names of the facts' fields."""
     found: dict[str, Any] = {}
     if asks.pauses:
-        found["pauses"] = history.pauses_of(connection, ids)
+        found["pauses"] = pauses.pauses_of(connection, ids)
     if asks.tags:
-        found["tags_by_contact"] = history.tags_of(connection, ids)
+        found["tags_by_contact"] = tags.tags_of(connection, ids)
     if asks.sets:
         found["sets_by_contact"] = segments.sets_of(connection, ids)
     if asks.holds_coupons:
-        found["held_codes"] = loyalty.codes_of_contacts(connection, ids)
+        found["held_codes"] = coupons.codes_of_contacts(connection, ids)
     if "counter" in asks.owners:
-        found["balances_by_contact"] = loyalty.balances_of(connection, ids)
+        found["balances_by_contact"] = counters.balances_of(connection, ids)
     topics = (settings.topics.get(topic) for topic in asks.topics)
     if any(topic and topic.expires for topic in topics):
-        found["last_events"] = history.last_event(connection, ids)
+        found["last_events"] = event_store.last_event(connection, ids)
     return found
 
 
 def _records(connection: Connection, ids: Collection[int]) -> dict[int, Record]:
     named = {number for number in ids if number}
-    return people.records_by_id(connection, named) if named else {}
+    return record_store.records_by_id(connection, named) if named else {}
 
 
 def _suppressed(
@@ -126,15 +147,15 @@ def _suppressed(
     key: bytes,
 ) -> dict[str, str]:
     """Which of the contacts' addresses are suppressed, and why, by their digests."""
-    if not people.any_suppressed(connection):
+    if not suppressions.any_suppressed(connection):
         return {}
     addresses = (
-        people.address_of(contact, channel)
+        contact_store.address_of(contact, channel)
         for contact in contacts.values()
         for channel in settings.transports
     )
-    digests = [people.digest(key, address) for address in addresses if address]
-    return people.suppressed(connection, digests)
+    digests = [suppressions.digest(key, address) for address in addresses if address]
+    return suppressions.suppressed(connection, digests)
 
 
 def _happened(
@@ -146,7 +167,7 @@ def _happened(
     happened: dict[tuple[int, str], list[Event]] = defaultdict(list)
     if not asks.events:
         return happened
-    for contact, own in people.events_of(connection, ids, asks.events).items():
+    for contact, own in event_store.events_of(connection, ids, asks.events).items():
         for event in own:
             happened[contact, event.name].append(event)
     return happened
@@ -161,7 +182,7 @@ def _by_number(
     known = {event.id: event for own in happened.values() for event in own}
     missing = {number for number in numbers if number and number not in known}
     if missing:
-        known |= people.events_by_id(connection, missing)
+        known |= event_store.events_by_id(connection, missing)
     return known
 
 
@@ -178,7 +199,7 @@ def _kept(
     owners = {full.partition(".")[0] for full in names}
     if not owners & asks.owners:
         return None
-    return history.kept_dates(connection, names, ids)
+    return date_index.kept_dates(connection, names, ids)
 
 
 def _origins(
@@ -251,7 +272,7 @@ def _total(
     if total.span:
         since = first_instant(total.span, now, settings.timezone)
     of_records = kind != "contact"
-    return history.totals(
+    return event_store.totals(
         connection,
         total,
         owners,

@@ -12,8 +12,8 @@ from drip.core.calendar import later, zone
 from drip.core.campaign import Goal
 from drip.core.conditions import Facts, why_not
 from drip.core.settings import Settings
-from drip.storage.people import people
-from drip.storage.people.people import Event
+from drip.storage.people import events
+from drip.storage.people.events import Event
 
 AT_ONCE = 5_000
 
@@ -43,7 +43,7 @@ def met(
     for n in range(0, len(came), AT_ONCE):
         some = came[n : n + AT_ONCE]
         contacts = {run.contact_id for run in some}
-        happened = people.events_of(connection, contacts, [goal.event])
+        happened = events.events_of(connection, contacts, [goal.event])
         for run in some:
             until = min(_ends(goal, run, settings) or now, now)
             own = happened.get(run.contact_id, [])

@@ -17,7 +17,7 @@ from drip.core.calendar import millis
 from drip.core.campaign import Campaign, step_of
 from drip.core.caps import Use
 from drip.core.decide import Candidate, Defer, Person, Send, Skip, decide
-from drip.core.lifecycle import Wake
+from drip.core.lifecycle import MessageState, Wake
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.candidates import Candidates
@@ -35,7 +35,7 @@ from drip.engine.reserving import Reservation, reservations
 from drip.engine.stepping import AtMessage
 from drip.engine.walking import walk
 from drip.storage.campaigns.runs import Run
-from drip.storage.operating.control import Lost
+from drip.storage.operating.lost_time import Lost
 from drip.storage.sending.outbox import OutboxMessage
 
 # How long a run rests whose campaign version today's settings do not fit.
@@ -380,7 +380,7 @@ def _message_of(due: Due, now: datetime) -> OutboxMessage:
         channel=step.channels[0],
         counted=campaign.counted and not step.transactional,
         priority=step.priority,
-        state="deferred",
+        state=MessageState.DEFERRED,
         planned_at=planned_at,
         due_at=now,
     )

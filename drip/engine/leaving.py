@@ -11,7 +11,7 @@ from drip.core.decide import Reason
 from drip.core.lifecycle import Wake
 from drip.engine.facts import named
 from drip.engine.passages import Passage, began
-from drip.storage.people.people import Event
+from drip.storage.people.events import Event
 
 
 def over(passage: Passage, now: datetime) -> Reason | None:

@@ -28,11 +28,11 @@ from drip.engine.splits import winners
 from drip.storage.base.database import link_keys, workspace_id
 from drip.storage.campaigns import runs
 from drip.storage.campaigns.runs import Run
-from drip.storage.operating import control
-from drip.storage.operating.control import Lost
-from drip.storage.people import loyalty
-from drip.storage.people.loyalty import Code, InStock
-from drip.storage.people.people import Contact
+from drip.storage.operating import lost_time
+from drip.storage.operating.lost_time import Lost
+from drip.storage.people import counters, coupons
+from drip.storage.people.contacts import Contact
+from drip.storage.people.coupons import Code, InStock
 from drip.storage.sending import outbox
 from drip.storage.sending.outbox import OutboxMessage
 from drip.storage.sending.usage import near_a_limit, uses_of
@@ -93,7 +93,7 @@ def load(
         ids,
         now,
     )
-    lost = control.lost(connection)
+    lost = lost_time.lost(connection)
     by_contact = _runs_by_contact(found)
     waiting = _waiting_by_contact(deferred)
     looked_at: Collection[int] = ids
@@ -290,7 +290,7 @@ def facts_of_runs(
         more["code_key"] = _code_key(connection, settings, asks)
     if asks.moves_counters:
         run_ids = [run.id for run in found]
-        more["counted"] = loyalty.counted_steps(connection, run_ids)
+        more["counted"] = counters.counted_steps(connection, run_ids)
     if asks.splits:
         more["winners"] = winners(
             connection,
@@ -360,7 +360,7 @@ def _codes(
         campaign = campaigns[run.campaign, run.version]
         if campaign and _coupons(campaign):
             issuing[run.id] = campaign
-    codes = loyalty.codes_of_runs(connection, list(issuing)) if issuing else {}
+    codes = coupons.codes_of_runs(connection, list(issuing)) if issuing else {}
     for run_id, own in codes.items():
         position = issuing[run_id].position_of
         own.sort(key=lambda code: position(code.step or "") or 0)
@@ -384,7 +384,7 @@ def _stock(
     for run in found:
         most.update(_coupons(campaigns[run.campaign, run.version]))
     return {
-        coupon: loyalty.stock(connection, coupon, count)
+        coupon: coupons.stock(connection, coupon, count)
         for coupon, count in most.items()
         if settings.coupons[coupon].codes == "list"
     }

@@ -13,14 +13,11 @@ from dataclasses import replace
 from datetime import datetime
 
 from drip.core.decide import Reason
-from drip.core.lifecycle import Wake
+from drip.core.lifecycle import UNSENT, MessageState, Wake
 from drip.engine.effects import MessageChanged, MessageJudged
 from drip.errors import Place
 from drip.storage.campaigns.runs import Run
 from drip.storage.sending.outbox import OutboxMessage
-
-# Messages in these states can still be stopped.
-UNSENT = ("deferred", "pending")
 
 
 def waits_until(run: Run, at: datetime) -> Run:
@@ -70,7 +67,7 @@ def skipped(
     now: datetime,
 ) -> MessageJudged:
     """The message, which will not be sent."""
-    message.state, message.settled_at = "skipped", now
+    message.state, message.settled_at = MessageState.SKIPPED, now
     return MessageJudged(_because(message, reason), reason, None)
 
 
@@ -80,7 +77,7 @@ def grant(
     now: datetime,
 ) -> None:
     """The message may go by a channel."""
-    message.state, message.channel = "pending", channel
+    message.state, message.channel = MessageState.PENDING, channel
     message.granted_at = message.due_at = now
     message.code = message.sentence = message.place = None
 
@@ -93,7 +90,7 @@ def held(
     now: datetime,
 ) -> MessageChanged:
     """The message, which may have left at an instant of which the ledger was lost: a person has to say."""
-    message.state, message.channel = "held", channel
+    message.state, message.channel = MessageState.HELD, channel
     message.sent_at, message.settled_at = at, now
     message.code, message.place = "unknown", str(place)
     message.sentence = "it may have left before the database was put back from a backup"
@@ -109,7 +106,7 @@ def deferred(
     """The message, which waits; for the same reason as before this is not written down again each time."""
     same = message.code == reason.code and message.place == str(reason.place)
     known = same and (reason.code == "paused" or message.due_at == until)
-    message.state, message.due_at = "deferred", until
+    message.state, message.due_at = MessageState.DEFERRED, until
     message.granted_at = None
     if known:
         return MessageChanged(message, run_rests)

@@ -24,7 +24,9 @@ from drip.engine.dates import entry_instant
 from drip.engine.effects import StepEffect
 from drip.engine.facts import ContactFacts
 from drip.storage.campaigns.runs import Run
-from drip.storage.people.people import Contact, Event, Record
+from drip.storage.people.contacts import Contact
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 from drip.storage.sending.outbox import OutboxMessage
 
 

@@ -20,8 +20,9 @@ from drip.engine.storing import UnitOfWork
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
-from drip.storage.campaigns import audience, runs
-from drip.storage.people import erasing, loyalty, people, sign_ups
+from drip.storage.campaigns import cursors as cursor_store
+from drip.storage.campaigns import runs
+from drip.storage.people import change_marks, counters, erasing, sign_ups
 from drip.storage.sending import outbox
 
 # So many contacts are judged in one transaction, and so many of them at once: what is known about these few stays in
@@ -172,8 +173,11 @@ def is_due(database: Database, now: datetime) -> bool:
 def has_news(database: Database, campaign_set: CampaignSet) -> bool:
     """Whether people or counters have changed since campaigns and segments looked last."""
     with database.read() as connection:
-        cursors = audience.cursors_of(connection)
-        change, entry = people.last_change(connection), loyalty.newest_entry(connection)
+        cursors = cursor_store.cursors_of(connection)
+        change, entry = (
+            change_marks.last_change(connection),
+            counters.newest_entry(connection),
+        )
     names = {SEGMENTS} if campaign_set.sets() else set()
     for campaign in campaign_set.entering():
         names.add(campaign.key)

@@ -1,4 +1,4 @@
-"""What a server or the daemon does again and again, whatever goes wrong: told once, and known when it last went well."""
+"""What a server or the daemon does again and again, whatever goes wrong: said once, and known when it last went well."""
 
 from __future__ import annotations
 
@@ -12,18 +12,20 @@ from pathlib import Path
 from drip.core.shortage import shortage
 from drip.errors import DripError
 
-# So many different causes are told until it goes well again.
-MOST_TOLD = 5
-# What went well for so short a time has not ended: several tasks may get the last file by turns.
+# So many different causes are logged until it goes well again.
+MOST_LOGGED = 5
+# What went well for so short a time has not ended: several tasks may get the last file by
+# turns.
 CALM_S = 60.0
-LONGEST_TOLD = 300
+LONGEST_LOGGED = 300
 
 
 class Repeating:
-    """One such task. `name` begins a sentence: `Looking at keys`. `passed_s` is a stopwatch.
+    """One such task. `name` begins a sentence: `Looking at keys`.
 
-    It is late if it last went well more than `late_s` seconds ago; one attempt that is under way may take `longest_s`. What is
-    done `on_demand` is not late while there is nothing to do.
+    `passed_s` is a stopwatch. It is late if it last went well more than `late_s` seconds
+    ago; one attempt that is under way may take `longest_s`. What is done `on_demand` is
+    not late while there is nothing to do.
     """
 
     def __init__(
@@ -36,18 +38,13 @@ class Repeating:
         *,
         on_demand: bool = False,
     ) -> None:
-        self.name = name
-        self._passed_s, self._log, self.late_s, self._longest_s = (
-            passed_s,
-            log,
-            late_s,
-            longest_s,
-        )
-        self._on_demand = on_demand
+        self.name, self.late_s = name, late_s
+        self._passed_s, self._log = passed_s, log
+        self._longest_s, self._on_demand = longest_s, on_demand
         self._good_s: float | None = None
         self._bad_s = 0.0
         self._under_way = False
-        self._told: set[str] = set()
+        self._logged: set[str] = set()
         # That of the last attempt, if it failed.
         self.error: Exception | None = None
 
@@ -58,18 +55,21 @@ class Repeating:
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[None]:
-        """One attempt: whatever it raises is told, once for each cause until it has gone well for a minute, and goes no further."""
+        """One attempt: whatever it raises is logged and goes no further.
+
+        Once for each cause, until it has gone well for a minute.
+        """
         self.begin()
         self._under_way = True
         try:
             yield
         except Exception as error:
             self.error, self._bad_s = error, self._passed_s()
-            self._tell(error)
+            self._report(error)
         else:
             self.error, self._good_s = None, self._passed_s()
             if self._good_s >= self._bad_s + CALM_S:
-                self._told.clear()
+                self._logged.clear()
         finally:
             self._under_way = False
 
@@ -80,22 +80,26 @@ class Repeating:
 
     @property
     def late(self) -> str | None:
-        """A sentence that says how late it is, if it is. It holds nothing that may not be shown to everybody."""
+        """A sentence that says how late it is, if it is.
+
+        It holds nothing that may not be shown to everybody.
+        """
+        goes_well = self._under_way and not self.error
         if self._on_demand and not self._under_way and not self.error:
             return None
-        age_s, most_s = self.age_s, self.late_s
-        if self._under_way and not self.error:
-            most_s = max(most_s, self._longest_s)
+        most_s = max(self.late_s, self._longest_s) if goes_well else self.late_s
+        age_s = self.age_s
         if age_s <= most_s:
             return None
         return f"{self.name} last went well {_span(age_s)} ago; the log says why."
 
-    def _tell(self, error: Exception) -> None:
+    def _report(self, error: Exception) -> None:
         sentence, help = words(error)
+        # Ports, sizes and times differ each time, and the cause is the same.
         cause = re.sub(r"\d+", "", sentence)
-        if cause in self._told or len(self._told) >= MOST_TOLD:
+        if cause in self._logged or len(self._logged) >= MOST_LOGGED:
             return
-        self._told.add(cause)
+        self._logged.add(cause)
         remedy = f" Help: {help}." if help else ""
         self._log.error(
             "%s failed: %s%s It is tried again.",
@@ -107,22 +111,27 @@ class Repeating:
 
 
 def words(error: Exception) -> tuple[str, str]:
-    """A sentence and the remedy. Of what nobody foresaw its kind, its words and where it was raised."""
+    """A sentence and the remedy.
+
+    Of what nobody foresaw its kind, its words and where it was raised.
+    """
     if lack := shortage(error):
         return f"{lack.sentence} No message is held or lost for it.", lack.help
     if isinstance(error, DripError):
         return f"{error.place or ''} {error.sentence}".strip(), error.help or ""
-    raised = traceback.extract_tb(error.__traceback__)
-    where = (
-        f" ({Path(raised[-1].filename).name}, line {raised[-1].lineno})"
-        if raised
-        else ""
-    )
-    told = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_TOLD]
+    said = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_LOGGED]
     return (
-        f"something that nobody foresaw: {told}{where}.",
+        f"something that nobody foresaw: {said}{_where(error)}.",
         "report it; the daemon or server goes on",
     )
+
+
+def _where(error: Exception) -> str:
+    # The place tells more than a traceback in a log of one line each, and quotes no data.
+    raised = traceback.extract_tb(error.__traceback__)
+    if not raised:
+        return ""
+    return f" ({Path(raised[-1].filename).name}, line {raised[-1].lineno})"
 
 
 def _span(seconds: float) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -15,7 +15,7 @@ from drip.core.lift import Lift, Share
 from drip.core.settings import Settings
 from drip.core.steps import Split
 from drip.engine.goals import met
-from drip.storage.people.people import Event
+from drip.storage.people.events import Event
 from drip.storage.reading import outcomes, pressure
 from drip.storage.reading.outcomes import Period, RunOutcome
 from drip.storage.reading.pressure import Stretch
@@ -24,6 +24,8 @@ STATES = ("sent", "failed", "skipped", "held")
 KINDS = ("delivered", "bounce", "complaint", "opened", "clicked")
 WEEK = timedelta(days=7)
 COLUMNS = ("campaign", "step", "channel", *STATES, "waiting", *KINDS)
+# A step, and a channel by which its messages go.
+StepKey = tuple[str, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,8 +86,53 @@ class CampaignReport:
         """How many more of those who got it met the goal."""
         if self.treated is None or self.held_out is None:
             return None
-        both = self.treated.goals, self.held_out.goals
-        return Lift(*both) if all(each.count for each in both) else None
+        treated, held_out = self.treated.goals, self.held_out.goals
+        # A share of nobody is no number.
+        if not treated.count or not held_out.count:
+            return None
+        return Lift(treated, held_out)
+
+
+@dataclass(frozen=True, slots=True)
+class _Outcomes:
+    """The runs that began in a time, and the events by which some met the goal.
+
+    These have the numbers of the runs, in the order in which they began. `value` is the
+    field of the event that is summed up.
+    """
+
+    runs: list[RunOutcome]
+    goals: Mapping[int, Event]
+    value: str
+
+    def side(self, chosen: Iterable[int]) -> Side:
+        """What the people of these runs did."""
+        numbers = list(chosen)
+        events = [self.goals[number] for number in numbers if number in self.goals]
+        total = sum(_number(event, self.value) for event in events)
+        return Side(Share(len(events), len(numbers)), total)
+
+    def held_out(self, held_out: bool) -> list[int]:
+        """The runs of those who were held out, or of those who were not."""
+        return [
+            number for number, run in enumerate(self.runs) if run.held_out == held_out
+        ]
+
+    def arms(self, campaign: Campaign) -> Iterator[ArmReport]:
+        """Each arm of each split, by the runs that went through it."""
+        chosen: dict[tuple[str, int], list[int]] = defaultdict(list)
+        for number, run in enumerate(self.runs):
+            for split, arm in run.arms.items():
+                chosen[split, arm].append(number)
+        # A split that the file has no more is no part of the report.
+        splits = {step.id for step in campaign.steps if isinstance(step, Split)}
+        for split, arm in sorted(chosen):
+            if split in splits:
+                yield ArmReport(
+                    split,
+                    arm + 1,
+                    self.side(chosen[split, arm]),
+                )
 
 
 def report(
@@ -96,99 +143,120 @@ def report(
     value: str,
     now: datetime,
 ) -> CampaignReport:
-    """`value` names the field of the goal's event that is summed up; what has none, or no number there, counts as 0."""
+    """`value` names the field of the goal's event that is summed up.
+
+    What has none, or no number there, counts as 0.
+    """
     came = outcomes.begun(connection, period)
-    reached = dict[int, Event]()
-    if campaign.goal:
-        place = {id(each): number for number, each in enumerate(came)}
-        reached = {
-            place[id(each)]: event
-            for each, event in met(connection, settings, campaign.goal, came, now)
-        }
-
-    def side(chosen: list[int]) -> Side:
-        good = [reached[number] for number in chosen if number in reached]
-        return Side(
-            Share(len(good), len(chosen)), sum(_number(event, value) for event in good)
-        )
-
-    got = [number for number, each in enumerate(came) if not each.held_out]
-    rest = [number for number, each in enumerate(came) if each.held_out]
+    goals = _goals(connection, settings, campaign, came, now)
+    found = _Outcomes(came, goals, value)
+    treated, held_out = found.held_out(False), found.held_out(True)
     return CampaignReport(
         campaign.key,
-        len(came),
-        _steps(connection, campaign, period),
-        tuple(outcomes.not_sent(connection, period)),
-        side(got) if campaign.goal else None,
-        side(rest) if campaign.goal and rest else None,
-        tuple(
-            ArmReport(split, arm, side(chosen))
-            for split, arm, chosen in _arms(campaign, came)
-        ),
-        _caps(connection, period),
+        began=len(came),
+        steps=_steps(connection, campaign, period),
+        not_sent=tuple(outcomes.not_sent(connection, period)),
+        treated=found.side(treated) if campaign.goal else None,
+        held_out=found.side(held_out) if campaign.goal and held_out else None,
+        arms=tuple(found.arms(campaign)),
+        caps=_caps(connection, period),
     )
 
 
+def _goals(
+    connection: Connection,
+    settings: Settings,
+    campaign: Campaign,
+    came: list[RunOutcome],
+    now: datetime,
+) -> dict[int, Event]:
+    """The events by which runs met the goal, by the runs' numbers."""
+    if campaign.goal is None:
+        return {}
+    # Two runs can be equal in all that is known here: they are told apart by identity.
+    numbers = {id(run): number for number, run in enumerate(came)}
+    reached = met(
+        connection,
+        settings,
+        campaign.goal,
+        came,
+        now,
+    )
+    return {numbers[id(run)]: event for run, event in reached}
+
+
 def _caps(connection: Connection, period: Period) -> CapsReport:
-    about = (period.since, period.until, (period.campaign,))
-    found = pressure.pressure(connection, *about)
+    campaigns = (period.campaign,)
+    found = pressure.pressure(
+        connection,
+        period.since,
+        period.until,
+        campaigns,
+    )
     displaced_by = Counter(
         {winner: count for (_, winner), count in found.displaced.items()}
     )
     weeks = pressure.stretches(
-        connection, period.since, period.until, WEEK, (period.campaign,)
+        connection,
+        period.since,
+        period.until,
+        WEEK,
+        campaigns,
     )
-    counts = (found.skipped[period.campaign], found.deferred[period.campaign])
-    return CapsReport(*counts, tuple(displaced_by.most_common()), tuple(weeks))
+    return CapsReport(
+        found.skipped[period.campaign],
+        found.deferred[period.campaign],
+        tuple(displaced_by.most_common()),
+        tuple(weeks),
+    )
 
 
 def rows(found: CampaignReport) -> Iterator[dict[str, object]]:
     """Its steps as a table of `COLUMNS`."""
-    for each in found.steps:
-        waiting = sum(
-            count for state, count in each.ends.items() if state not in STATES
-        )
+    for step in found.steps:
+        waiting = [count for state, count in step.ends.items() if state not in STATES]
         yield {
             "campaign": found.campaign,
-            "step": each.step,
-            "channel": each.channel,
-            **{state: each.ends.get(state, 0) for state in STATES},
-            "waiting": waiting,
-            **{kind: each.back.get(kind, 0) for kind in KINDS},
+            "step": step.step,
+            "channel": step.channel,
+            **{state: step.ends.get(state, 0) for state in STATES},
+            "waiting": sum(waiting),
+            **{kind: step.back.get(kind, 0) for kind in KINDS},
         }
 
 
 def _steps(
-    connection: Connection, campaign: Campaign, period: Period
+    connection: Connection,
+    campaign: Campaign,
+    period: Period,
 ) -> tuple[StepReport, ...]:
     """In the order in which the campaign has them."""
-    ends: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    back: dict[tuple[str, str], Counter[str]] = defaultdict(Counter)
-    for step, channel, state, count in outcomes.ends(connection, period):
-        ends[step, channel][state] = count
-    for step, channel, kind, count in outcomes.came_back(connection, period):
-        back[step, channel][kind] = count
+    ends = _counts(outcomes.ends(connection, period))
+    back = _counts(outcomes.came_back(connection, period))
     order = {step.id: number for number, step in enumerate(campaign.steps)}
-    places = sorted(ends, key=lambda each: (order.get(each[0], len(order)), each))
+
+    def place(key: StepKey) -> tuple[int, StepKey]:
+        step, _ = key
+        return order.get(step, len(order)), key
+
     return tuple(
-        StepReport(*place, dict(ends[place]), dict(back[place])) for place in places
+        StepReport(
+            *key,
+            ends[key],
+            back.get(key, {}),
+        )
+        for key in sorted(ends, key=place)
     )
 
 
-def _arms(
-    campaign: Campaign, came: list[RunOutcome]
-) -> list[tuple[str, int, list[int]]]:
-    """Each arm of each split, with the numbers of the runs that went through it."""
-    found: dict[tuple[str, int], list[int]] = defaultdict(list)
-    for number, each in enumerate(came):
-        for split, arm in each.arms.items():
-            found[split, arm].append(number)
-    splits = [step.id for step in campaign.steps if isinstance(step, Split)]
-    return [
-        (split, arm + 1, chosen)
-        for (split, arm), chosen in sorted(found.items())
-        if split in splits
-    ]
+def _counts(
+    found: Iterable[tuple[str, str, str, int]],
+) -> dict[StepKey, dict[str, int]]:
+    """How often what came of the messages of each step, by channel."""
+    counts: dict[StepKey, dict[str, int]] = defaultdict(dict)
+    for step, channel, what, count in found:
+        counts[step, channel][what] = count
+    return counts
 
 
 def _number(event: Event, field: str) -> float:

@@ -19,9 +19,11 @@ from drip.engine.loading import campaigns_of, facts_of_messages
 from drip.errors import DripError
 from drip.rendering.templates import Templates
 from drip.storage.campaigns import runs
-from drip.storage.people import people
-from drip.storage.people.loyalty import Code
-from drip.storage.people.people import Contact, Event, Record
+from drip.storage.people import events, records
+from drip.storage.people.contacts import Contact
+from drip.storage.people.coupons import Code
+from drip.storage.people.events import Event
+from drip.storage.people.records import Record
 
 
 def rerender(
@@ -141,7 +143,7 @@ def _record(
 ) -> Record | None:
     if not campaign.for_each:
         return None
-    owned = people.records_of(connection, [contact.id], campaign.for_each)
+    owned = records.records_of(connection, [contact.id], campaign.for_each)
     if not owned:
         raise DripError(
             f"`{contact.key}` has no {campaign.for_each}.",
@@ -157,7 +159,7 @@ def _heard(
 ) -> dict[str, Event]:
     """The newest event of each name that the campaign's texts can ask about."""
     names = campaign.event_prefixes()
-    happened = people.events_of(connection, [contact.id], list(names.values())).get(
+    happened = events.events_of(connection, [contact.id], list(names.values())).get(
         contact.id, []
     )
     newest = {event.name: event for event in happened}

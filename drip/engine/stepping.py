@@ -38,7 +38,7 @@ from drip.engine.passages import (
     point_of,
     until_of,
 )
-from drip.storage.people.people import Event
+from drip.storage.people.events import Event
 
 
 class AtMessage(NamedTuple):

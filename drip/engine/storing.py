@@ -34,10 +34,25 @@ from drip.engine.outcomes import ended, rests, stopping
 from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run
 from drip.storage.operating import webhook_outbox
-from drip.storage.people import consents, history, loyalty, people, sign_ups
-from drip.storage.people.people import Contact
-from drip.storage.sending import outbox
-from drip.storage.sending.outbox import Judgement, OutboxMessage
+from drip.storage.people import (
+    change_marks,
+    consents,
+    counters,
+    coupons,
+    pauses,
+    sign_ups,
+    tags,
+)
+from drip.storage.people import (
+    contacts as contact_store,
+)
+from drip.storage.people import (
+    records as record_store,
+)
+from drip.storage.people.contacts import Contact
+from drip.storage.sending import decisions, outbox
+from drip.storage.sending.decisions import Judgement
+from drip.storage.sending.outbox import OutboxMessage
 
 # Fills `{{ … }}` of a task's title in; what is unknown reads as such.
 Fill = Callable[[str, Mapping[str, Any]], str]
@@ -124,7 +139,7 @@ class UnitOfWork:
     def _hand_out(self, connection: Connection) -> None:
         codes: list[CodeIssued] = self._steps[CodeIssued]
         taken = [(issued.taken.number, issued.code) for issued in codes if issued.taken]
-        loyalty.hand_out(connection, taken)
+        coupons.hand_out(connection, taken)
 
     def _say(self, connection: Connection, consent: ConsentSaid) -> None:
         contact = consent.contact
@@ -144,7 +159,7 @@ class UnitOfWork:
         moved: list[CounterMoved] = self._steps[CounterMoved]
         for counter, together in groupby(moved, key=attrgetter("counter")):
             movements = [effect.movement for effect in together]
-            loyalty.move(connection, counter, movements)
+            counters.move(connection, counter, movements)
 
     def _set_fields(self, connection: Connection) -> None:
         effects: list[FieldsSet] = self._steps[FieldsSet]
@@ -153,13 +168,13 @@ class UnitOfWork:
         # Of somebody who was changed twice the last one has both.
         contacts = {effect.contact.id: effect.contact for effect in effects}
         fields = date_fields(self.settings, "contact")
-        people.save_contacts(connection, list(contacts.values()), fields)
+        contact_store.save_contacts(connection, list(contacts.values()), fields)
         records = {
             effect.record.id: effect.record for effect in effects if effect.record
         }
         for kind in {record.kind: None for record in records.values()}:
             own = [record for record in records.values() if record.kind == kind]
-            people.save_records(connection, own, date_fields(self.settings, kind))
+            record_store.save_records(connection, own, date_fields(self.settings, kind))
         owners: list[Owner] = [(contact_id, 0) for contact_id in contacts]
         owners += [(record.contact_id, record.id) for record in records.values()]
         # Saving takes all dates away, so that what follows from fields is worked out after it.
@@ -173,7 +188,7 @@ class UnitOfWork:
         """Messages come first: a new one has its number, which a judgement needs, once it is stored."""
         outbox.save_messages(connection, list(self._messages.values()))
         judgements = [self._judgement(judged) for judged in self._judged]
-        outbox.save_judgements(connection, judgements)
+        decisions.save_judgements(connection, judgements)
 
     def _judgement(self, judged: MessageJudged) -> Judgement:
         message, reason, until, _ = judged
@@ -193,7 +208,9 @@ class UnitOfWork:
         met = [run for run in self._runs.values() if self._has_just_met(run)]
         if not met:
             return
-        known = people.contacts_by_id(connection, {run.contact_id for run in met})
+        known = contact_store.contacts_by_id(
+            connection, {run.contact_id for run in met}
+        )
         payloads = [(run.contact_id, _goal(run, known[run.contact_id])) for run in met]
         webhook_outbox.add(
             connection,
@@ -210,9 +227,9 @@ class UnitOfWork:
         tasks.add(connection, [self._task(task) for task in given])
         codes: list[CodeIssued] = self._steps[CodeIssued]
         made = [issued.code for issued in codes if issued.taken is None]
-        loyalty.issue(connection, made)
+        coupons.issue(connection, made)
         paused: list[TopicsPaused] = self._steps[TopicsPaused]
-        history.pause(connection, [row for topics in paused for row in _pauses(topics)])
+        pauses.pause(connection, [row for topics in paused for row in _pauses(topics)])
 
     def _task(self, task: TaskGiven) -> dict[str, Any]:
         return {**task.row, "title": self.fill(task.title, task.values)}
@@ -229,16 +246,16 @@ class UnitOfWork:
             for kind in (ConsentSaid, FieldsSet)
             for effect in self._steps[kind]
         }
-        people.touch(connection, touched)
-        people.wake_runs(connection, list(woken))
+        change_marks.touch(connection, touched)
+        change_marks.wake_runs(connection, list(woken))
 
 
 def _retag(connection: Connection, retagged: Retagged) -> None:
     rows = [(retagged.contact_id, tag) for tag in retagged.tags]
     if retagged.on:
-        history.add_tags(connection, rows)
+        tags.add_tags(connection, rows)
     else:
-        history.remove_tags(connection, rows)
+        tags.remove_tags(connection, rows)
 
 
 def _goal(run: Run, contact: Contact) -> dict[str, Any]:

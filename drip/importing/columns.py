@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from drip.core.characters import plain_key, without_hidden
+from drip.core.fields import own_key
 from drip.errors import DripError, listed, nearest
 from drip.importing.rows import Row
+from drip.storage.people.contacts import Contact
 
 # In characters. An index of PostgreSQL takes 2,704 bytes.
 LONGEST_KEY = 200
@@ -46,6 +48,27 @@ class Columns:
         return row.cells.get(self.by_field.get(name, ""), "")
 
 
+def fresh_key(row: Row, columns: Columns, seen: Collection[str]) -> str:
+    """The key of a row, which no row before it has. Raises ValueError with the reason."""
+    if row.wrong:
+        raise ValueError(row.wrong)
+    key = columns.key(row, "key")
+    if not key:
+        raise ValueError("there is no key")
+    if key in seen:
+        raise ValueError(f"the key `{key}` stands in an earlier row")
+    return own_key(key)
+
+
+def owner_of(key: str, owners: Mapping[str, Contact]) -> Contact:
+    """The contact that a row names. Raises ValueError where there is none."""
+    if not key:
+        raise ValueError("there is no contact")
+    if key not in owners or owners[key].erased_at:
+        raise ValueError(f"there is no contact `{key}`")
+    return owners[key]
+
+
 def match_columns(
     written: Sequence[str],
     mapping: Mapping[str, str],
@@ -55,10 +78,8 @@ def match_columns(
     """The columns by the names they have, or are given. Raises DripError for a needed one that is missing."""
     for column in mapping:
         if column not in written:
-            raise DripError(
-                f"There is no column `{column}` to map.",
-                help=nearest(column, written, what="columns"),
-            )
+            help = nearest(column, written, what="columns")
+            raise DripError(f"There is no column `{column}` to map.", help=help)
     fields = list(known)
     by_field: dict[str, str] = {}
     free = []
@@ -67,20 +88,22 @@ def match_columns(
         if name in fields:
             by_field.setdefault(name, column)
         elif column in mapping:
-            raise DripError(
-                f"There is no field `{name}`.",
-                help=nearest(name, fields, what="fields"),
-            )
+            help = nearest(name, fields, what="fields")
+            raise DripError(f"There is no field `{name}`.", help=help)
         elif column:
             free.append(column)
     for name in needed:
         if name not in by_field:
-            columns = listed(column for column in written if column)
-            raise DripError(
-                f"The file has no column `{name}`; its columns are {columns}.",
-                help=f"name the column that holds it: --map COLUMN={name}",
-            )
+            raise _missing(name, written)
     return Columns(by_field, tuple(free))
+
+
+def _missing(name: str, written: Sequence[str]) -> DripError:
+    columns = listed(column for column in written if column)
+    return DripError(
+        f"The file has no column `{name}`; its columns are {columns}.",
+        help=f"name the column that holds it: --map COLUMN={name}",
+    )
 
 
 def field_name(column: str) -> str:
@@ -91,15 +114,15 @@ def field_name(column: str) -> str:
 
 def ignored(columns: Columns, fields: Iterable[str]) -> list[str]:
     """Notes about the columns that are no fields."""
-    notes, known = [], list(fields)
-    for column in columns.free[:MOST_NOTES]:
-        help = (
-            nearest(field_name(column), known)
-            or "declare it under `data:` in _settings.yaml to keep it"
-        )
-        notes.append(f"the column `{column}` is no field and is left out ({help})")
+    known = list(fields)
+    notes = [_note(column, known) for column in columns.free[:MOST_NOTES]]
     if len(columns.free) > MOST_NOTES:
-        notes.append(
-            f"{len(columns.free) - MOST_NOTES:,} more columns are no fields and are left out"
-        )
+        count = len(columns.free) - MOST_NOTES
+        notes.append(f"{count:,} more columns are no fields and are left out")
     return notes
+
+
+def _note(column: str, fields: Sequence[str]) -> str:
+    declare = "declare it under `data:` in _settings.yaml to keep it"
+    help = nearest(field_name(column), fields) or declare
+    return f"the column `{column}` is no field and is left out ({help})"

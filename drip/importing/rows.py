@@ -12,6 +12,7 @@ import zlib
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -35,6 +36,10 @@ MOST_COLUMNS = 2_000
 LONGEST_ROW = BLOCK = 1 << 20
 # Lists of people are packed to a tenth or a fiftieth; what unfolds a hundredfold was made for it. Smaller files do no harm.
 MOST_UNFOLDED, ALWAYS_UNFOLDED = 100, 1 << 26
+JSON_LINES = re.compile(r"\.(jsonl|ndjson|json)(\.gz)?$")
+ENDS = (b"\n", b"\r")
+# In characters, of a row that cannot be read.
+SHOWN_OF_ROW = 500
 PACKED, ZIPPED = b"\x1f\x8b", b"PK\x03\x04"
 csv.field_size_limit(LONGEST_ROW)
 
@@ -62,12 +67,9 @@ def open_table(path: Path) -> RowFile:
     """The rows of a file. Raises DripError if it is no file of rows at all."""
     try:
         encoding = _encoding(path)
-        if re.search(r"\.(jsonl|ndjson|json)(\.gz)?$", path.name.casefold()):
-            return RowFile(
-                _columns(_json_rows(path, encoding), f"The file {path}"),
-                _json_rows(path, encoding),
-                encoding,
-            )
+        if JSON_LINES.search(path.name.casefold()):
+            columns = _columns(_json_rows(path, encoding), f"The file {path}")
+            return RowFile(columns, _json_rows(path, encoding), encoding)
         return _csv(path, encoding)
     except (OSError, EOFError, zlib.error) as error:
         reason = getattr(error, "strerror", None) or "it is damaged"
@@ -89,21 +91,33 @@ def _encoding(path: Path) -> str:
     Raises DripError.
     """
     with _open(path) as file:
-        block = file.read(4)
-        _refuse_packed(path, block)
-        marked = next((name for mark, name in BOMS if block.startswith(mark)), None)
-        encoding, decoder = marked or "utf-8", codecs.getincrementaldecoder("utf-8")()
-        size, line = 0, 0
-        while block:
-            size, line = size + len(block), _unended(path, line, block)
-            _refuse_bomb(path, size)
-            encoding = (
-                encoding
-                if marked or encoding == "cp1252" or _decodes(decoder, block)
-                else "cp1252"
-            )
-            block = file.read(BLOCK)
-    return encoding if marked or _decodes(decoder, b"", final=True) else "cp1252"
+        first = file.read(4)
+        _refuse_packed(path, first)
+        blocks = _bounded(path, chain([first], iter(partial(file.read, BLOCK), b"")))
+        marked = next((name for mark, name in BOMS if first.startswith(mark)), None)
+        if marked is None:
+            return "utf-8" if _is_utf8(blocks) else "cp1252"
+        # Looked through all the same, for what is too long.
+        for _ in blocks:
+            pass
+        return marked
+
+
+def _bounded(path: Path, blocks: Iterable[bytes]) -> Iterator[bytes]:
+    """The blocks of a file. Raises DripError for a line that is too long, and for a packed file that unfolds to too much."""
+    size = line = 0
+    for block in blocks:
+        size, line = size + len(block), _unended(path, line, block)
+        _refuse_bomb(path, size)
+        yield block
+
+
+def _is_utf8(blocks: Iterable[bytes]) -> bool:
+    """Whether these bytes are UTF-8. All of them are looked at, whatever the first ones are."""
+    decoder, good = codecs.getincrementaldecoder("utf-8")(), True
+    for block in blocks:
+        good = good and _decodes(decoder, block)
+    return good and _decodes(decoder, b"", final=True)
 
 
 def _decodes(
@@ -118,18 +132,14 @@ def _decodes(
 
 def _unended(path: Path, before: int, block: bytes) -> int:
     """How many bytes there are since the last line end. Raises DripError for a line that is too long."""
-    ends = [
-        at
-        for end in (b"\n", b"\r")
-        for at in (block.find(end), block.rfind(end))
-        if at >= 0
-    ]
-    if before + (min(ends) if ends else len(block)) > LONGEST_ROW:
+    first = min((at for at in map(block.find, ENDS) if at >= 0), default=len(block))
+    if before + first > LONGEST_ROW:
         help = "each row is a line of its own: have the program that wrote the file write it so"
         raise DripError(
             f"The file {path} has a line of more than {LONGEST_ROW:,} bytes.", help=help
         )
-    return len(block) - max(ends) - 1 if ends else before + len(block)
+    last = max(map(block.rfind, ENDS))
+    return before + len(block) if last < 0 else len(block) - last - 1
 
 
 def _refuse_packed(path: Path, head: bytes) -> None:
@@ -185,35 +195,51 @@ def _text(path: Path, encoding: str) -> io.TextIOWrapper:
 def _csv(path: Path, encoding: str) -> RowFile:
     with _text(path, encoding) as file:
         first = file.readline()
-        skip = 0
-        if found := re.match(r"sep=(.)\r?\n", first):
-            delimiter, skip = found[1], 1
-        else:
-            delimiter = _delimiter(first)
-        try:
-            rows = _Rows(file if skip else chain([first], file))
-            header = next(csv.reader(rows, delimiter=delimiter, strict=True), [])
-        except (csv.Error, _TooLong):
-            help = "a quote that is part of a name is written twice"
-            raise DripError(
-                f"The first line of the file {path} cannot be read.", help=help
-            ) from None
-    columns = tuple(unguarded(cell).strip() for cell in header)
+        said = re.match(r"sep=(.)\r?\n", first)
+        shape = _Shape(said[1] if said else _delimiter(first), 1 if said else 0)
+        lines = file if said else chain([first], file)
+        columns = _header(path, lines, shape.delimiter)
+    return RowFile(columns, _csv_rows(path, encoding, shape, columns), encoding)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """How a CSV is written: what is between its cells, and how many lines there are before its header."""
+
+    delimiter: str
+    skip: int
+
+
+def _header(path: Path, lines: Iterable[str], delimiter: str) -> tuple[str, ...]:
+    """The names of the columns. Raises DripError for a header that cannot be one."""
+    try:
+        cells = next(
+            csv.reader(_CountedLines(lines), delimiter=delimiter, strict=True), []
+        )
+    except (csv.Error, _TooLong):
+        raise DripError(
+            f"The first line of the file {path} cannot be read.",
+            help="a quote that is part of a name is written twice",
+        ) from None
+    columns = tuple(unguarded(cell).strip() for cell in cells)
     if not any(columns):
-        help = "the first line names the columns, as `key,email,first_name`"
-        raise DripError(f"The file {path} is empty.", help=help)
+        raise DripError(
+            f"The file {path} is empty.",
+            help="the first line names the columns, as `key,email,first_name`",
+        )
     _refuse_columns(len(columns), f"The file {path}")
-    double = sorted(
-        column for column, count in Counter(columns).items() if count > 1 and column
-    )
+    _refuse_doubles(path, columns)
+    return columns
+
+
+def _refuse_doubles(path: Path, columns: Sequence[str]) -> None:
+    counts = Counter(column for column in columns if column)
+    double = sorted(column for column, count in counts.items() if count > 1)
     if double:
         raise DripError(
             f"The file {path} has two columns named `{double[0]}`.",
             help="rename one of them",
         )
-    return RowFile(
-        columns, _csv_rows(path, encoding, delimiter, skip, columns), encoding
-    )
 
 
 def _delimiter(header: str) -> str:
@@ -229,7 +255,7 @@ class _TooLong(Exception):
     """A row goes on and on."""
 
 
-class _Rows:
+class _CountedLines:
     """The lines of a file. `size` counts their characters since somebody set it to zero: a row of CSV can be many lines."""
 
     def __init__(self, lines: Iterable[str]) -> None:
@@ -247,16 +273,16 @@ class _Rows:
 
 
 def _csv_rows(
-    path: Path, encoding: str, delimiter: str, skip: int, columns: tuple[str, ...]
+    path: Path, encoding: str, shape: _Shape, columns: tuple[str, ...]
 ) -> Iterator[Row]:
     with _text(path, encoding) as file:
-        for _ in range(skip):
+        for _ in range(shape.skip):
             file.readline()
-        lines = _Rows(file)
-        reader = csv.reader(lines, delimiter=delimiter, strict=True)
+        lines = _CountedLines(file)
+        reader = csv.reader(lines, delimiter=shape.delimiter, strict=True)
         next(reader)
         while True:
-            line = reader.line_num + skip + 1
+            line = reader.line_num + shape.skip + 1
             lines.size = 0
             try:
                 cells = next(reader)
@@ -266,79 +292,78 @@ def _csv_rows(
                 yield Row(line, {}, NEVER_CLOSED)
                 return
             except csv.Error as error:
-                yield Row(
-                    line,
-                    {},
-                    NEVER_CLOSED
-                    if "unexpected end" in str(error)
-                    else f"the row cannot be read ({error})",
-                )
+                yield Row(line, {}, _unreadable(error))
                 continue
-            if not any(cell.strip() for cell in cells):
-                continue
-            cells = [unguarded(cell) for cell in cells]
-            named = dict(zip(columns, cells, strict=False))
-            more = range(len(columns) + 1, min(len(cells), MOST_COLUMNS) + 1)
-            named |= {f"cell {number}": cells[number - 1] for number in more}
-            wrong = (
-                "a cell holds a character that text cannot have"
-                if "\0" in "".join(cells)
-                else None
-            )
-            if len(cells) != len(columns):
-                wrong = f"the row has {len(cells)} cells and the header {len(columns)}"
-            yield Row(line, named, wrong, lines.size)
+            if any(cell.strip() for cell in cells):
+                yield _csv_row(line, cells, columns, lines.size)
+
+
+def _unreadable(error: csv.Error) -> str:
+    if "unexpected end" in str(error):
+        return NEVER_CLOSED
+    return f"the row cannot be read ({error})"
+
+
+def _csv_row(line: int, cells: Sequence[str], columns: Sequence[str], size: int) -> Row:
+    """A row by its columns; cells that have none are kept by their number, for whoever looks what is wrong."""
+    plain = [unguarded(cell) for cell in cells]
+    named = dict(zip(columns, plain, strict=False))
+    for number in range(len(columns) + 1, min(len(plain), MOST_COLUMNS) + 1):
+        named[f"cell {number}"] = plain[number - 1]
+    wrong = None
+    if len(plain) != len(columns):
+        wrong = f"the row has {len(plain)} cells and the header {len(columns)}"
+    elif any("\0" in cell for cell in plain):
+        wrong = "a cell holds a character that text cannot have"
+    return Row(line, named, wrong, size)
 
 
 def _json_rows(path: Path, encoding: str) -> Iterator[Row]:
     with _text(path, encoding) as file:
         for line, text in enumerate(file, 1):
-            if not text.strip():
-                continue
-            try:
-                data = json.loads(text)
-            except (ValueError, RecursionError):
-                yield Row(line, {"row": text.strip()[:500]}, "the line is not JSON")
-                continue
-            if not isinstance(data, dict):
-                yield Row(
-                    line, {"row": text.strip()[:500]}, "the line is not a JSON object"
-                )
-                continue
-            yield replace(_json_row(line, data), size=len(text))
+            if text.strip():
+                yield _json_line(line, text)
+
+
+def _json_line(line: int, text: str) -> Row:
+    shown = {"row": text.strip()[:SHOWN_OF_ROW]}
+    try:
+        data = json.loads(text)
+    except (ValueError, RecursionError):
+        return Row(line, shown, "the line is not JSON")
+    if not isinstance(data, dict):
+        return Row(line, shown, "the line is not a JSON object")
+    return replace(_json_row(line, data), size=len(text))
 
 
 def table_of(items: Sequence[Any]) -> RowFile:
     """JSON objects as rows, which count from 0."""
     rows = [
-        _json_row(number, each)
-        if isinstance(each, dict)
+        _json_row(number, item)
+        if isinstance(item, dict)
         else Row(number, {}, "it is not a JSON object")
-        for number, each in enumerate(items)
+        for number, item in enumerate(items)
     ]
     return RowFile(_columns(rows, "What was sent"), iter(rows), "utf-8")
 
 
 def _json_row(line: int, data: dict[str, Any]) -> Row:
+    """An object's plain values by their names; those of `fields` stand beside the others."""
     inside = data["fields"] if isinstance(data.get("fields"), dict) else {}
-    twice = sorted(set(inside) & set(data))
-    flat = {**inside, **data} if inside else data
-    cells = {
-        name: _cell(value)
-        for name, value in flat.items()
-        if not isinstance(value, dict | list)
+    flat = {**inside, **data}
+    nested = {
+        name: value for name, value in flat.items() if isinstance(value, dict | list)
     }
+    cells = {name: _cell(value) for name, value in flat.items() if name not in nested}
     if any(_no_text(name + cell) for name, cell in cells.items()):
         clean = {_clean(name): _clean(cell) for name, cell in cells.items()}
         return Row(line, clean, "a value holds a character that text cannot have")
-    nested = [
-        name
-        for name, value in flat.items()
-        if isinstance(value, dict | list) and name != "fields"
-    ]
-    if twice:
-        return Row(line, cells, f"`{twice[0]}` stands in `fields` and beside it")
-    return Row(line, cells, f"`{nested[0]}` is not a plain value" if nested else None)
+    for name in sorted(inside.keys() & data.keys()):
+        return Row(line, cells, f"`{name}` stands in `fields` and beside it")
+    for name in nested:
+        if name != "fields":
+            return Row(line, cells, f"`{name}` is not a plain value")
+    return Row(line, cells)
 
 
 def _no_text(text: str) -> bool:
@@ -361,26 +386,22 @@ def _cell(value: Any) -> str:
 def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     """Writes the rows that were set aside beside their file, with line and reason, whole or not at all."""
     target = path.with_name(f"{path.name}.rejected.csv")
-    columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
     making = target.with_name(f"{target.name}.writing")
+    columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))
+    lines = (
+        (row.line, why, *(row.cells.get(name, "") for name in columns))
+        for row, why in rejected
+    )
     try:
         with open(
             making, "w", newline="", encoding=ENCODING, opener=private.opener
         ) as file:
-            write_sheet(
-                file,
-                ("line", "reason", *columns),
-                (
-                    (row.line, why, *(row.cells.get(name, "") for name in columns))
-                    for row, why in rejected
-                ),
-            )
+            write_sheet(file, ("line", "reason", *columns), lines)
         making.replace(target)
     except OSError as error:
-        help = "make its folder writable to have them in a file"
         raise shortage(error, str(target)) or DripError(
             f"The rejected rows cannot be written: {error.strerror}.",
-            help=help,
+            help="make its folder writable to have them in a file",
             place=Place(str(target)),
         ) from None
     return target

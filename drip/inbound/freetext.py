@@ -1,7 +1,9 @@
 """Notices in words: which recipients one is about, and what it says of each.
 
-There is no standard for them. What nearly all have in common: a recipient's address stands at the beginning of a line (after
-marks, a label or a bracket), what is said of it follows, and behind a line of its own comes a copy of the message.
+There is no standard for them. What nearly all have in common: a recipient's
+address stands at the beginning of a line (after marks, a label or a bracket),
+what is said of it follows, and behind a line of its own comes a copy of the
+message.
 """
 
 from __future__ import annotations
@@ -47,7 +49,7 @@ _QUOTED_TO = re.compile(r"(?i)^\s*to:\s")
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class RecipientNotice:
     """What a notice says of one recipient."""
 
     recipient: str
@@ -57,74 +59,111 @@ class Said:
 def notice_of(text: str) -> str:
     """The notice without the copy of the message behind it."""
     for found in _COPY.finditer(text):
-        header = found[0].lstrip(" \t>").startswith(("Return-Path", "Received"))
+        before = text[: found.start()]
         # A notice has something to say before it begins to copy.
-        if (header or not _HEADING.search(found[0])) and re.search(
-            r"\w", text[: found.start()]
-        ):
-            return text[: found.start()]
+        if _begins_copy(found[0]) and re.search(r"\w", before):
+            return before
     return text
 
 
-def said_in(notice: str, failed: list[str], others: list[str]) -> list[Said]:
-    """What the notice says of each recipient. `failed` are named by a header field; `others` are senders."""
-    known = {each.lower() for each in failed}
-    apart = {each.lower() for each in others} - known
+def _begins_copy(line: str) -> bool:
+    """Whether it is a header's line, or no heading of the notice itself."""
+    is_header = line.lstrip(" \t>").startswith(("Return-Path", "Received"))
+    return is_header or not _HEADING.search(line)
+
+
+def notices_in(
+    notice: str,
+    failed: list[str],
+    others: list[str],
+) -> list[RecipientNotice]:
+    """What the notice says of each recipient.
+
+    `failed` are named by a header field; `others` are senders.
+    """
+    known = {address.lower() for address in failed}
+    apart = {address.lower() for address in others} - known
     lines = notice.split("\n")
-    marks = [
-        (number, address)
-        for number, line in enumerate(lines)
-        if (address := _recipient(line, known, apart))
-    ]
-    if not marks and not failed and _NAME_ALONE.search(notice):
-        return [Said("", notice)]
+    marks = []
+    for number, line in enumerate(lines):
+        if address := _recipient(line, known, apart):
+            marks.append((number, address))
     if not marks:
-        whole = [
-            each
-            for each in addresses_in(_without_senders(notice))
-            if each.lower() not in apart
-        ]
-        return [Said(each, notice) for each in failed or whole[:1]]
-    found: dict[str, str] = {}
-    names: dict[str, str] = {}
-    before = 0
-    for (number, address), (end, _) in zip(
-        marks, [*marks[1:], (len(lines), "")], strict=True
-    ):
-        # Sendmail's transcript tells first and names the recipient last; everybody else names him first.
-        last = _TRANSCRIPT.match(lines[number]) is not None
-        own = lines[before : number + 1] if last else lines[number:end]
-        before = number + 1 if last else end
-        names.setdefault(address.lower(), address)
-        found[address.lower()] = found.get(address.lower(), "") + "\n".join(own) + "\n"
-    # Where nothing is said behind an address, what stands before all of them is about it.
+        return _of_whole(notice, failed, apart)
+    # Where nothing is said behind an address, what stands before all of them is about
+    # it.
     head = "\n".join(lines[: marks[0][0]])
     return [
-        Said(names[key], text if _tells(text, key) else f"{text}{head}")
-        for key, text in found.items()
+        RecipientNotice(
+            found.recipient,
+            found.text if _says_something(found) else f"{found.text}{head}",
+        )
+        for found in _by_recipient(lines, marks)
     ]
 
 
-def _recipient(line: str, known: set[str], apart: set[str]) -> str | None:
+def _of_whole(
+    notice: str,
+    failed: list[str],
+    apart: set[str],
+) -> list[RecipientNotice]:
+    """A notice in which no line begins with a recipient's address."""
+    if failed:
+        return [RecipientNotice(address, notice) for address in failed]
+    if _NAME_ALONE.search(notice):
+        return [RecipientNotice("", notice)]
+    for address in addresses_in(_without_senders(notice)):
+        if address.lower() not in apart:
+            return [RecipientNotice(address, notice)]
+    return []
+
+
+def _by_recipient(
+    lines: list[str],
+    marks: list[tuple[int, str]],
+) -> list[RecipientNotice]:
+    """The lines that are about each recipient, in the order in which they are named."""
+    texts: dict[str, str] = {}
+    names: dict[str, str] = {}
+    ends = [*(number for number, _ in marks[1:]), len(lines)]
+    begins = 0
+    for (number, address), end in zip(marks, ends, strict=True):
+        # Sendmail's transcript says what happened first and names the recipient last;
+        # everybody else names him first.
+        named_last = _TRANSCRIPT.match(lines[number]) is not None
+        own = lines[begins : number + 1] if named_last else lines[number:end]
+        begins = number + 1 if named_last else end
+        key = address.lower()
+        names.setdefault(key, address)
+        texts[key] = texts.get(key, "") + "\n".join(own) + "\n"
+    return [RecipientNotice(names[key], text) for key, text in texts.items()]
+
+
+def _recipient(
+    line: str,
+    known: set[str],
+    apart: set[str],
+) -> str | None:
     """The address that a line begins with, if it is a recipient's."""
     if _NOT.search(line) or _QUOTED_TO.match(line):
         return None
     # Runs of blanks would be tried in every way.
     found = _TRANSCRIPT.match(line) or _RECIPIENT.match(" ".join(line.split()))
-    if not found:
+    if found is None:
         return None
     address = found[1].rstrip(".")
-    # One may have written to oneself, which only a line of its own tells.
-    if address.lower() in apart - known and not re.fullmatch(r"\s*<[^<>]+>:\s*", line):
-        return None
-    return address
+    is_sender = address.lower() in apart - known
+    # One may have written to oneself, which only a line of its own says.
+    alone = re.fullmatch(r"\s*<[^<>]+>:\s*", line)
+    return None if is_sender and not alone else address
 
 
-def _tells(text: str, address: str) -> bool:
+def _says_something(found: RecipientNotice) -> bool:
     """Whether there are words beside the address."""
-    rest = text.lower().replace(address, " ")
+    rest = found.text.lower().replace(found.recipient.lower(), " ")
     return len(re.findall(r"[^\W\d_]{2,}", rest)) >= 2
 
 
 def _without_senders(notice: str) -> str:
+    """Without the lines that name somebody else than a recipient."""
     return "\n".join(line for line in notice.split("\n") if not _NOT.search(line))

@@ -1,6 +1,9 @@
-"""A mail as it came in, however broken: its header, its parts, and their texts. Nothing here raises for what is in a mail.
+"""A mail as it came in, however broken: its header, its parts, and their texts.
 
-Raises Shortage for what the machine lacks while it is read."""
+Nothing here raises for what is in a mail.
+
+Raises Shortage for what the machine lacks while it is read.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import base64
 import email
 import html
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from email.header import decode_header
 from email.message import Message as Parsed
@@ -21,8 +24,8 @@ from drip.core.shortage import shortage
 T = TypeVar("T")
 # What a notice or a report never needs more of.
 MOST_BYTES = 1_000_000
-# A copy of the message that a mail is about, a report of its delivery (RFC 3464; RFC 6533 for addresses beyond ASCII), and a
-# receipt (RFC 8098).
+# A copy of the message that a mail is about, a report of its delivery (RFC
+# 3464; RFC 6533 for addresses beyond ASCII), and a receipt (RFC 8098).
 COPIES = (
     "message/rfc822",
     "text/rfc822-headers",
@@ -31,19 +34,26 @@ COPIES = (
 )
 STATUSES = ("message/delivery-status", "message/global-delivery-status")
 RECEIPT = "message/disposition-notification"
-# The library looks at each line once for each boundary, and makes a message of each block of a report.
+# The library looks at each line once for each boundary, and makes a message of
+# each block of a report.
 MOST_LOOKS = 5_000_000
 MOST_BLOCKS = 10_000
 MOST_PARTS = 100
 MOST_CHARACTERS = 100_000
 LONGEST_LINE = 1_000
 LONGEST_FIELD = 10 * LONGEST_LINE
+DEEPEST = 20
 _HIDDEN = re.compile(r"(?i)<(style|script|head)\b")
+# What stands behind such a tag stands on a line of its own.
+_BREAKING = re.compile(r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>")
+_OF_MESSAGES = (*COPIES, *STATUSES, "message/feedback-report", RECEIPT)
 
 
 @dataclass(frozen=True, slots=True)
 class MailPart:
-    """One part that has no parts: its type in small letters, and its text with line ends of one kind."""
+    """One part that has no parts: its type in small letters, and its text with
+    line ends of one kind.
+    """
 
     kind: str
     text: str
@@ -63,11 +73,11 @@ class Mail:
 
     def headers(self, name: str) -> list[str]:
         """A field that may come more than once."""
-        return [in_words(each) for each in self._parsed.get_all(name) or []]
+        return [in_words(value) for value in self._parsed.get_all(name) or []]
 
     def part(self, *kinds: str) -> MailPart | None:
         """The first part of one of these types."""
-        return next((each for each in self.parts if each.kind in kinds), None)
+        return next((part for part in self.parts if part.kind in kinds), None)
 
 
 def in_words(value: object) -> str:
@@ -78,19 +88,21 @@ def in_words(value: object) -> str:
     if "=?" not in text:
         return text
     # Words that end in the middle stay as they are.
-    pieces: list[tuple[str | bytes, str | None]] = _tried(
-        lambda: decode_header(text), [(text, None)]
-    )
-    return "".join(
-        _decoded(piece, charset) if isinstance(piece, bytes) else piece
-        for piece, charset in pieces
-    )
+    as_it_is: list[tuple[str | bytes, str | None]] = [(text, None)]
+    pieces = _tried(lambda: decode_header(text), as_it_is)
+    return "".join(_piece(data, charset) for data, charset in pieces)
+
+
+def _piece(data: str | bytes, charset: str | None) -> str:
+    """One word of a header, or what stands between two of them."""
+    return _decoded(data, charset) if isinstance(data, bytes) else data
 
 
 def lines_of(text: str) -> list[tuple[str, str]]:
     """A block of `Name: value` lines, folded ones unfolded; names in small letters."""
+    unfolded = re.sub(r"\n[ \t]+", " ", text)
     found = []
-    for line in re.sub(r"\n[ \t]+", " ", text).split("\n"):
+    for line in unfolded.split("\n"):
         name, colon, value = line.partition(":")
         if colon and re.fullmatch(r"[A-Za-z0-9-]+\s*", name):
             found.append((name.strip().lower(), value.strip()))
@@ -103,13 +115,21 @@ def fields(text: str) -> dict[str, str]:
 
 
 class _Bounded(Compat32):
-    """The library takes time that grows with the square of a field's length, and knows nothing of RFC 6532."""
+    """The library takes time that grows with the square of a field's length,
+    and knows nothing of RFC 6532.
+    """
 
     def header_source_parse(self, sourcelines: list[str]) -> tuple[str, str]:
+        """Cuts a field that no reader could show."""
         name, value = super().header_source_parse(sourcelines)
         return name, value[:LONGEST_FIELD]
 
-    def header_fetch_parse(self, name: str, value: str) -> str:
+    def header_fetch_parse(
+        self,
+        name: str,
+        value: str,
+    ) -> str:
+        """Bytes beyond ASCII are UTF-8, as RFC 6532 section 3.2 has them."""
         return value.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
@@ -117,12 +137,10 @@ _BOUNDED = _Bounded()
 
 
 def _parsed(data: bytes) -> Parsed:
-    """The mail with its parts; where these are too many, or too many within each other, its header and one text."""
-    nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
-    blocks = (
-        len(re.findall(rb"\n\r?\n", data)) if b"delivery-status" in data.lower() else 0
-    )
-    if data.count(b"\n") * nested <= MOST_LOOKS and blocks <= MOST_BLOCKS:
+    """The mail with its parts; where these are too many, or too many within each other,
+    its header and one text.
+    """
+    if not _is_costly(data):
         # Raises RecursionError.
         whole = _tried(lambda: email.message_from_bytes(data, policy=_BOUNDED), None)
         if whole is not None:
@@ -130,51 +148,68 @@ def _parsed(data: bytes) -> Parsed:
     return BytesHeaderParser(policy=_BOUNDED).parsebytes(data)
 
 
-def _parts(parsed: Parsed, depth: int = 0) -> Iterator[MailPart]:
+def _is_costly(data: bytes) -> bool:
+    """Whether the library would look at too many lines, or make too many messages."""
+    nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
+    if data.count(b"\n") * nested > MOST_LOOKS:
+        return True
+    if b"delivery-status" not in data.lower():
+        return False
+    return len(re.findall(rb"\n\r?\n", data)) > MOST_BLOCKS
+
+
+def _parts(
+    parsed: Parsed,
+    depth: int = 0,
+) -> Iterator[MailPart]:
+    """Those without parts, in order; what is nested deeper than 20 is one."""
     payload = parsed.get_payload() if parsed.is_multipart() else None
     kind = _kind(parsed)
-    if isinstance(payload, list) and depth < 20:
-        if kind in (*COPIES, *STATUSES, "message/feedback-report", RECEIPT):
-            text = "\n\n".join(_as_text(each) for each in payload[:MOST_PARTS])
-            if in_words(parsed.get("Content-Transfer-Encoding")).lower() == "base64":
-                text = _from_base64(text)
-            yield MailPart(kind, text)
-            return
-        for each in payload[:MOST_PARTS]:
-            if isinstance(each, Parsed):
-                yield from _parts(each, depth + 1)
-        return
-    text = _text(parsed)
-    if kind == "text/html":
-        text = _without_tags(text)
-    yield MailPart(kind, text)
+    if not isinstance(payload, list) or depth >= DEEPEST:
+        text = _text(parsed)
+        yield MailPart(kind, _without_tags(text) if kind == "text/html" else text)
+    elif kind in _OF_MESSAGES:
+        yield MailPart(kind, _text_of_messages(parsed, payload[:MOST_PARTS]))
+    else:
+        for part in payload[:MOST_PARTS]:
+            if isinstance(part, Parsed):
+                yield from _parts(part, depth + 1)
+
+
+def _text_of_messages(
+    parsed: Parsed,
+    messages: Sequence[object],
+) -> str:
+    """What the library takes for messages within one, as the text that it was."""
+    text = "\n\n".join(map(_as_text, messages))
+    encoding = in_words(parsed.get("Content-Transfer-Encoding"))
+    return _from_base64(text) if encoding.lower() == "base64" else text
 
 
 def _as_text(part: object) -> str:
+    if not isinstance(part, Parsed):
+        return _lines(str(part)).strip("\n")
     # Of what cannot be written again its header at least.
-    header = (
-        "\n".join(f"{name}: {value}" for name, value in part.items())
-        if isinstance(part, Parsed)
-        else ""
-    )
-    # As bytes: as a string it would put bytes beyond ASCII, which stand in many a report, into words of RFC 2047.
-    text = _tried(
-        lambda: (
-            _decoded(part.as_bytes(), None) if isinstance(part, Parsed) else str(part)
-        ),
-        header,
-    )
+    header = "\n".join(f"{name}: {value}" for name, value in part.items())
+    # As bytes: as a string it would put bytes beyond ASCII, which stand in many a
+    # report, into words of RFC 2047.
+    text = _tried(lambda: _decoded(part.as_bytes(), None), header)
     return _lines(text).strip("\n")
 
 
 def _from_base64(text: str) -> str:
-    """What a report says; by RFC 2046 it is never encoded, which some servers do not know."""
+    """What a report says; by RFC 2046 it is never encoded, which some servers
+    do not know.
+    """
     return _tried(
         lambda: _lines(_decoded(base64.b64decode(text, validate=False), None)), text
     )
 
 
 def _kind(parsed: Parsed) -> str:
+    """Its type in small letters; plain text for one that says it has parts and has
+    none.
+    """
     kind = _tried(lambda: parsed.get_content_type().lower(), "text/plain")
     # Parameters without their semicolon.
     kind = re.split(r"\s", kind)[0]
@@ -183,10 +218,12 @@ def _kind(parsed: Parsed) -> str:
 
 
 def _parameter(parsed: Parsed, name: str) -> object:
+    """Of its type (RFC 2045 section 5.1); None where it is missing or broken."""
     return _tried(lambda: parsed.get_param(name), None)
 
 
 def _text(parsed: Parsed) -> str:
+    """What it holds, whatever it says of its encoding; empty for what is broken."""
     payload: object = _tried(lambda: parsed.get_payload(decode=True), None)
     if not isinstance(payload, bytes):
         return ""
@@ -195,7 +232,9 @@ def _text(parsed: Parsed) -> str:
 
 
 def _tried(read: Callable[[], T], instead: T) -> T:
-    """What the library reads of a part, or something else: on mails that are broken it raises errors of any kind."""
+    """What the library reads of a part, or something else: on mails that are
+    broken it raises errors of any kind.
+    """
     try:
         return read()
     except Exception as error:
@@ -206,9 +245,12 @@ def _tried(read: Callable[[], T], instead: T) -> T:
 
 
 def _decoded(data: bytes, charset: str | None) -> str:
-    for each in (charset, "utf-8"):
+    """By the character set named, else as UTF-8, else as Latin-1, which takes any
+    byte.
+    """
+    for name in (charset, "utf-8"):
         try:
-            return data.decode(each or "utf-8")
+            return data.decode(name or "utf-8")
         except (LookupError, UnicodeError, ValueError):
             continue
     return data.decode("latin-1")
@@ -216,31 +258,25 @@ def _decoded(data: bytes, charset: str | None) -> str:
 
 def _lines(text: str) -> str:
     """With line ends of one kind, and no more of it than anybody writes."""
-    text = (
-        text[:MOST_CHARACTERS]
-        .replace("\r\n", "\n")
-        .replace("\r", "\n")
-        .replace("\x00", "")
-    )
-    return "\n".join(line[:LONGEST_LINE] for line in text.split("\n"))
+    text = text[:MOST_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
+    lines = text.replace("\x00", "").split("\n")
+    return "\n".join(line[:LONGEST_LINE] for line in lines)
 
 
 def _without_tags(text: str) -> str:
     """In time that grows with the length alone: a tag ends where the next one begins."""
-    text = re.sub(
-        r"(?i)<(br|/?p|/?div|/?tr|/?li|/?h\d|/?table|hr)\b[^<>]*>",
-        "\n",
-        _without_hidden(text),
-    )
+    text = _BREAKING.sub("\n", _without_hidden(text))
     return html.unescape(re.sub(r"<[/!A-Za-z][^<>@]*>", " ", text))
 
 
 def _without_hidden(text: str) -> str:
+    """Without elements that are not shown."""
     kept, at = [], 0
-    while found := _HIDDEN.search(text, at):
-        end = re.compile(rf"(?i)</{found[1]}\s*>").search(text, found.end())
+    while begin := _HIDDEN.search(text, at):
+        end = re.compile(rf"(?i)</{begin[1]}\s*>").search(text, begin.end())
         if end is None:
             break
-        kept.append(text[at : found.start()])
+        kept.append(text[at : begin.start()])
         at = end.end()
-    return " ".join([*kept, text[at:]])
+    kept.append(text[at:])
+    return " ".join(kept)

@@ -1,5 +1,8 @@
-"""What a refusal that came back means for the address. `core.answers` judges the answer itself; here is read at which command it
-was said, since a mail tells that in words around it."""
+"""What a refusal that came back means for the address.
+
+`core.answers` judges the answer itself; here is read at which command it was
+said, since a mail tells that in words around it.
+"""
 
 from __future__ import annotations
 
@@ -22,7 +25,8 @@ from drip.core.answers import (
 )
 from drip.core.phrases import plain
 
-# `no-domain`: the recipient's domain is said not to exist, which one answer alone does not prove.
+# `no-domain`: the recipient's domain is said not to exist, which one answer
+# alone does not prove.
 Class = Literal["address-dead", "no-domain", "temporary", "policy", "unknown"]
 
 _CLASSES: Mapping[Cause, Class] = {
@@ -70,11 +74,13 @@ _SENTENCE = re.compile(
 
 @dataclass(frozen=True, slots=True)
 class Evidence:
-    """What is known of one recipient: the answer in words, what stands around it, what the notice says before it comes to
-    recipients, and the `Status` of a report.
+    """What is known of one recipient: the answer in words, what stands around
+    it, what the notice says before it comes to recipients, and the `Status` of
+    a report.
 
-    `sure`: it comes from a report made for programs, where an answer is the server's own, to RCPT unless it says otherwise.
-    `recipient` is whom it is about, `ours` the domains in the addresses that we wrote from.
+    `sure`: it comes from a report made for programs, where an answer is the
+    server's own, to RCPT unless it says otherwise. `recipient` is whom it is
+    about, `ours` the domains in the addresses that we wrote from.
     """
 
     text: str
@@ -90,27 +96,43 @@ def class_of(evidence: Evidence) -> Class:
     """What an answer means."""
     status = status_of(evidence)
     at = _command(evidence, status)
+    code = CODE.search(evidence.text)
     found = judge(
-        Answer(evidence.text, at, 0, status, evidence.recipient, evidence.ours)
+        Answer(
+            evidence.text,
+            at,
+            0,
+            status,
+            evidence.recipient,
+            evidence.ours,
+        )
     )
-    if at == "MAIL" and found.final and CODE.search(evidence.text):
+    if at == "MAIL" and found.final and code:
         return "policy"
-    meaning = _class(found)
-    if found.cause == "nobody" and DISABLED.said_in(
-        plain(f"{evidence.around}\n{evidence.head}"[:LONGEST])
-    ):
+    if found.cause == "nobody" and _says_disabled(evidence):
         return "temporary"
+    meaning = _class(found)
     if meaning != "unknown":
         return meaning
-    code = CODE.search(evidence.text)
-    if code or status:
-        return (
-            "policy" if (code[1] if code else status).startswith("5") else "temporary"
-        )
+    # What the words do not tell, the class of a code does (RFC 3463 section 2).
+    digits = code[1] if code else status
+    if digits:
+        return "policy" if digits.startswith("5") else "temporary"
     return "policy" if at in ("MAIL", "TEXT") else "unknown"
 
 
+def _says_disabled(evidence: Evidence) -> bool:
+    """Whether the notice around the answer says that the mailbox is closed for a
+    while.
+    """
+    words = f"{evidence.around}\n{evidence.head}"
+    return bool(DISABLED.said_in(plain(words[:LONGEST])))
+
+
 def _class(found: Verdict) -> Class:
+    """By what causes it: an address is dead only if the answer is final and sure of
+    it.
+    """
     meaning = _CLASSES.get(found.cause, "policy")
     if meaning in ("address-dead", "no-domain") and not found.final:
         return "temporary"
@@ -120,33 +142,34 @@ def _class(found: Verdict) -> Class:
 def _command(evidence: Evidence, status: str) -> str:
     """At which command it was said, as far as anything tells."""
     around = evidence.around
-    maybe = _MAYBE_AT_RECIPIENT.search(around) is not None
+    at_text = _AT_TEXT.search(around)
     if _AT_RECIPIENT.search(around):
-        return "TEXT" if _AT_TEXT.search(around) else "RCPT"
+        return "TEXT" if at_text else "RCPT"
+    maybe = _MAYBE_AT_RECIPIENT.search(around) is not None
     if _AT_SENDER.search(around) and not maybe:
         return "MAIL"
-    if _AT_TEXT.search(around):
+    if at_text:
         return "TEXT"
     if maybe and status.endswith(".2.1"):
         return ""
     if evidence.sure or maybe:
         return "RCPT"
     # Where no server is quoted, whoever writes the notice says it himself.
-    label = (
-        _LABEL.search(evidence.text) is not None
-        and _SENTENCE.search(evidence.text) is None
-    )
-    return "" if label or CODE.search(evidence.text) else "RCPT"
+    quoted = CODE.search(evidence.text) or _is_label(evidence.text)
+    return "" if quoted else "RCPT"
+
+
+def _is_label(text: str) -> bool:
+    """Whether it is a heading that filters put above their own refusals too."""
+    return bool(_LABEL.search(text)) and not _SENTENCE.search(text)
 
 
 def status_of(evidence: Evidence) -> str:
-    """The enhanced code: the one in the words, which is the other side's own, before a report's field."""
-    found = enhanced_in(innermost(evidence.text[:LONGEST]))
-    given = ENHANCED.search(evidence.status)
-    return (
-        found
-        if found and not found.endswith(".0.0")
-        else ".".join(given.groups())
-        if given
-        else found
-    )
+    """The enhanced code: the one in the words, which is the other side's own, before a
+    report's field.
+    """
+    said = enhanced_in(innermost(evidence.text[:LONGEST]))
+    if said and not said.endswith(".0.0"):
+        return said
+    reported = ENHANCED.search(evidence.status)
+    return ".".join(reported.groups()) if reported else said

@@ -1,18 +1,37 @@
-"""What a mail is that came back, and what it says of whom. Pure: bytes in, findings out; the unknown stays unknown."""
+"""What a mail is that came back, and what it says of whom.
+
+Pure: bytes in, findings out; the unknown stays unknown.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
+from itertools import islice
 from typing import Literal
 
-from drip.core.answers import addresses_in
-from drip.inbound.freetext import Said, notice_of, said_in
+from drip.inbound.freetext import RecipientNotice
 from drip.inbound.mail import COPIES, RECEIPT, STATUSES, Mail, fields
 from drip.inbound.meaning import Class, Evidence, class_of, status_of
+from drip.inbound.origin import (
+    addressee,
+    envelope_recipients,
+    failed,
+    first_address,
+    is_auto_reply,
+    is_automatic,
+    is_by_person,
+    is_by_server,
+    message_ids,
+    notices,
+    original,
+    our_domains,
+    sender,
+    words,
+)
 from drip.inbound.reports import Status, feedback, statuses
 
 Kind = Literal[
@@ -25,26 +44,21 @@ Kind = Literal[
     "auto-reply",
     "other",
 ]
-# Of feedback reports (RFC 5965, 6591, 6650) those by which somebody complains of our mail. The others say that a mail was no
-# spam, that it failed a check (`auth-failure`, `dmarc`), or what a scanner found.
+# Of feedback reports (RFC 5965, 6591, 6650) those by which somebody complains
+# of our mail. The others say that a mail was no spam, that it failed a check
+# (`auth-failure`, `dmarc`), or what a scanner found.
 COMPLAINING = ("abuse", "fraud")
 OPTING_OUT = ("opt-out", "opt-out-list")
 # RFC 6531 section 3.5: X.6.7 says it, in words that name an extension.
 NO_SMTPUTF8 = "a server on the way cannot take addresses beyond ASCII"
 REASON_LENGTH = 300
-# What is said of one recipient, in characters; and of how many recipients one mail can be.
+# What is said of one recipient, in characters; and of how many recipients one
+# mail can be.
 SAID_LENGTH = 2_000
 MOST_RECIPIENTS = 1_000
-# The addresses that one message was sent from are few.
-MOST_OURS = 20
-_DAEMON = re.compile(
-    r"(?i)mailer[-_. ]?daemon|post[-_]?master|mail[ ._-]?deliver|delivery (subsystem|system)|system administrator|mail system|"
-    r"mdaemon|\bbounce|maildelivery|microsoft ?exchange|mail administrator|mmdf|uucp"
-)
-_REPORTS = (*STATUSES, "message/feedback-report", RECEIPT)
 _LIST_MANAGER = re.compile(r"(?i)-(admin|owner|request)@")
-_FORWARDED = re.compile(r"(?i)\s*(fwd?|wg|tr|rv|i|enc|doorst|vs|pd|пересл)\s*:")
-# Who tells a person's program to refuse a mail has it say so in a receipt (RFC 5429 section 2.1.2).
+# Who tells a person's program to refuse a mail has it say so in a receipt (RFC
+# 5429 section 2.1.2).
 _REJECTED = re.compile(
     r"(?i)\b(reject|refus|abgelehnt|abgewiesen|zurückgewiesen|rejet|rechaz|rifiut|respint|rejeit|recus|geweiger|odrzuc|avvis|afvis|odmít|redded|elutas|respins)|"
     r"отклон|отказ|拒|거부"
@@ -55,7 +69,6 @@ _POSTED_RECIPIENT = re.compile(r'\{[^{}]{0,1000}"emailAddress"[^{}]{0,1000}\}')
 _GENERATED = re.compile(
     r"(?i)([^\s<>()@]{1,64}@[^\s<>()@]{1,255})>?\s{1,20}\(generated from <?([^\s<>()]{1,320})>?\)"
 )
-_NO_REPLY = re.compile(r"(?i)\b(no|do[-_.]?not)[-_.]?reply\b")
 _FAILED = re.compile(
     r"(?i)undeliver|un?deliverable|delivery (status|fail|report|notif|has failed)|fail(ed|ure)|returned (mail|to sender)|return(ing)? (mail|message)|"
     r"non[- ]?delivery|not (be )?delivered|nicht zu(gestellt|stellbar)|mail (delivery )?(error|system error)|rejected mail|bounce|could not send|user unknown|message (denied|rejected)|unzustellbar|"
@@ -78,7 +91,8 @@ _AWAY = re.compile(
 _COMPLAINS = re.compile(
     r"(?i)complaint about message|abuse report|spam (report|complaint)|email feedback report|fbl\b|feedback loop"
 )
-# The whole subject, our token aside: newsletters have subjects that begin with such a word, and people answer them.
+# The whole subject, our token aside: newsletters have subjects that begin with
+# such a word, and people answer them.
 _LEAVE = re.compile(
     r"(?i)\s*(?:(?:re|aw|antw|antwort|sv|rv|rif|odp|fwd?|wg|tr)\s*:\s*)*(?:please |bitte )?"
     r"(?:unsubscribe|remove|stop|abmeld(?:en|ung)|abbestell(?:en|ung)|d[ée]sabonn\w+|desinscri\w+|desuscri\w+|desabonar|"
@@ -91,8 +105,10 @@ _LEAVE = re.compile(
 class Finding:
     """What came back about one recipient; empty where the mail does not say who it is.
 
-    `status` is an enhanced code (RFC 3463) or empty, `reason` the words it is told by.
-    `about` is where the name of a message of ours may stand: Message-IDs that it speaks of, the addresses it was sent to.
+    - `status`: an enhanced code (RFC 3463), or empty.
+    - `reason`: the words in which it came.
+    - `about`: where the name of a message of ours may stand: Message-IDs that it speaks
+      of, the addresses it was sent to.
     """
 
     kind: Kind
@@ -106,7 +122,7 @@ class Finding:
 def read(data: bytes) -> list[Finding]:
     """Every finding of one mail, one for each recipient that it is about."""
     mail = Mail(data)
-    ids = (*_message_ids(mail), *_addressed(mail))
+    ids = (*message_ids(mail), *envelope_recipients(mail))
     found = (
         _feedback(mail)
         or _unsubscribe(mail)
@@ -117,260 +133,288 @@ def read(data: bytes) -> list[Finding]:
         or _reply(mail)
         or [Finding("other")]
     )
-    return [_with_ids(each, ids) for each in found]
+    return [_with_ids(finding, ids) for finding in found]
 
 
 def identity_of(data: bytes) -> str:
-    """What tells this mail from every other, however it was fetched: its Message-ID, or what it says."""
+    """What tells this mail from every other, however it was fetched: its Message-ID,
+    or what it says.
+    """
     mail = Mail(data)
-    told = mail.header("Message-ID") or "\n".join(part.text for part in mail.parts)
-    return sha256(told.encode("utf-8", "replace")).hexdigest()[:32]
+    texts = "\n".join(part.text for part in mail.parts)
+    own = mail.header("Message-ID") or texts
+    return sha256(own.encode("utf-8", "replace")).hexdigest()[:32]
 
 
-def _with_ids(each: Finding, ids: tuple[str, ...]) -> Finding:
-    reason = " ".join(each.reason.split())[:REASON_LENGTH]
-    return Finding(each.kind, each.recipient, each.status, each.meaning, reason, ids)
+def _with_ids(
+    found: Finding,
+    ids: tuple[str, ...],
+) -> Finding:
+    """With where our message's name may stand, and its reason on one line."""
+    reason = " ".join(found.reason.split())[:REASON_LENGTH]
+    return replace(found, reason=reason, about=ids)
 
 
 # --- complaints and unsubscribing
 
 
 def _feedback(mail: Mail) -> list[Finding]:
-    part = mail.part("message/feedback-report")
-    about = mail.part(*COPIES)
-    to = addresses_in(fields(about.text).get("to", "")) if about else []
-    if part:
-        told = feedback(part.text)
-        kind = kind_of_feedback(told.kind)
-        return [
-            Finding(kind, who, reason=told.kind)
-            for who in told.recipients or to[:1] or [""]
-        ]
-    if about and _COMPLAINS.search(mail.header("Subject")):
-        who = next(
-            iter(addresses_in(" ".join(_original(mail, "x-hmxmroriginalrecipient")))),
-            "",
-        ) or next(iter(to), "")
-        return [Finding("complaint", who, reason="abuse")]
+    """A report of a complaint (RFC 5965), or a copy that comes with one in words."""
+    report, copy = mail.part("message/feedback-report"), mail.part(*COPIES)
+    to = first_address(fields(copy.text).get("to", "")) if copy else ""
+    if report:
+        complaint = feedback(report.text)
+        kind = kind_of_feedback(complaint.kind)
+        recipients = complaint.recipients or (to,)
+        return [Finding(kind, who, reason=complaint.kind) for who in recipients]
+    if copy and _COMPLAINS.search(mail.header("Subject")):
+        # Microsoft puts it into the copy.
+        named = " ".join(original(mail, "x-hmxmroriginalrecipient"))
+        return [Finding("complaint", first_address(named) or to, reason="abuse")]
     return []
 
 
-def kind_of_feedback(said: str) -> Kind:
+def kind_of_feedback(name: str) -> Kind:
     """What a report by this name is for us."""
-    return (
-        "complaint"
-        if said in COMPLAINING
-        else "unsubscribe"
-        if said in OPTING_OUT
-        else "feedback"
-    )
+    if name in COMPLAINING:
+        return "complaint"
+    return "unsubscribe" if name in OPTING_OUT else "feedback"
 
 
 def _unsubscribe(mail: Mail) -> list[Finding]:
+    """Somebody who writes back only to be left alone."""
     subject = mail.header("Subject")
-    if not _LEAVE.fullmatch(subject) or _from_a_machine(mail):
+    if not _LEAVE.fullmatch(subject) or is_by_server(mail):
         return []
-    return [Finding("unsubscribe", _sender(mail), reason=subject)]
+    return [Finding("unsubscribe", sender(mail), reason=subject)]
 
 
 # --- reports and notices
 
 
 def _report(mail: Mail) -> list[Finding]:
-    part = mail.part(*STATUSES)
-    if part is None:
-        return []
-    told = statuses(part.text)
-    notice = _words(mail)
-    said = _said(mail, notice)
-    ours = _our_domains(mail)
-    words = {each.recipient.lower(): each.text for each in said}
-    arrived = {each.recipient.lower() for each in told if _kind_of(each) == "delivered"}
-    members, proves = (
-        _members(mail, notice),
-        mail.report == "delivery-status" or not _by_a_person(mail),
-    )
+    """A report of its delivery (RFC 3464)."""
+    blocks = _statuses(mail)
+    notice = words(mail)
+    members = _members(mail, notice)
+    arrived = {
+        block.recipient.lower() for block in blocks if _kind_of(block) == "delivered"
+    }
+    proves = mail.report == "delivery-status" or not is_by_person(mail)
+    read_block = _block_reader(mail, notice, alone=len(blocks) == 1)
     found = []
-    for each in told[:MOST_RECIPIENTS]:
-        around = words.get(each.recipient.lower(), notice if len(told) == 1 else "")
-        text = each.diagnostic or _answer(around)
-        recipient = each.recipient or next(iter(_failed(mail)), "") or _addressee(mail)
-        evidence = Evidence(
-            text,
-            f"{around}\n{each.status}",
-            _before(notice, said),
-            each.status,
-            True,
-            recipient,
-            ours,
-        )
-        finding = _finding(_kind_of(each), recipient, evidence)
-        if each.passed_on or recipient.lower() in arrived | members or not proves:
+    for block in blocks[:MOST_RECIPIENTS]:
+        finding = read_block(block)
+        behind = finding.recipient.lower() in arrived | members
+        if block.passed_on or behind or not proves:
             # Whom it is passed on to may be gone, or full; whoever we wrote to is not.
             finding = replace(finding, meaning="unknown")
         found.append(finding)
     return found
 
 
+def _statuses(mail: Mail) -> list[Status]:
+    """The recipients' blocks; none for a mail that is no report."""
+    report = mail.part(*STATUSES)
+    return statuses(report.text) if report else []
+
+
+def _block_reader(
+    mail: Mail,
+    notice: str,
+    *,
+    alone: bool,
+) -> Callable[[Status], Finding]:
+    """Reads a recipient's block beside what the notice says of him.
+
+    `alone`: there is one block, so that all of the notice is about it.
+    """
+    said = notices(mail, notice)
+    by_recipient = {one.recipient.lower(): one.text for one in said}
+    head, ours = _before(notice, said), our_domains(mail)
+    named = next(iter(failed(mail)), "") or addressee(mail)
+
+    def read_block(block: Status) -> Finding:
+        rest = notice if alone else ""
+        around = by_recipient.get(block.recipient.lower(), rest)
+        recipient = block.recipient or named
+        evidence = Evidence(
+            text=block.diagnostic or _answer(around),
+            around=f"{around}\n{block.status}",
+            head=head,
+            status=block.status,
+            sure=True,
+            recipient=recipient,
+            ours=ours,
+        )
+        return _finding(_kind_of(block), recipient, evidence)
+
+    return read_block
+
+
 def _members(mail: Mail, notice: str) -> set[str]:
-    """Lists and aliases that a report is about by name, while it is somebody behind them who did not get it. Exim writes so."""
-    failed = {each.lower() for each in _failed(mail)}
-    behind = {
-        (each[2].lower(), each[1].lower()) for each in _GENERATED.finditer(notice)
-    }
-    named = behind | {
-        (told, each) for told in _reported(mail) - failed for each in failed
-    }
-    return {
-        told
-        for told, each in named
-        if told.rpartition("@")[0] != each.rpartition("@")[0]
-    }
+    """Lists and aliases that a report is about by name, while it is somebody behind
+    them who did not get it. Exim writes so.
+    """
+    behind = {address.lower() for address in failed(mail)}
+    reported = {block.recipient.lower() for block in _statuses(mail)}
+    pairs = {(name, member) for name in reported - behind for member in behind}
+    for generated in _GENERATED.finditer(notice):
+        pairs.add((generated[2].lower(), generated[1].lower()))
+    return {name for name, member in pairs if _local(name) != _local(member)}
 
 
-def _reported(mail: Mail) -> set[str]:
-    part = mail.part(*STATUSES)
-    return {each.recipient.lower() for each in statuses(part.text)} if part else set()
+def _local(address: str) -> str:
+    """What stands before the @: lists and their members often share the rest."""
+    return address.rpartition("@")[0]
 
 
-def _kind_of(each: Status) -> Kind:
-    if each.action in ("delivered", "relayed", "expanded"):
+def _kind_of(block: Status) -> Kind:
+    """By the action of its block (RFC 3464 section 2.3.3)."""
+    if block.action in ("delivered", "relayed", "expanded"):
         return "delivered"
-    if each.action == "deliverable":
-        # Whoever runs the server has asked whether an address is one (`sendmail -bv`): nothing was sent.
+    if block.action == "deliverable":
+        # Whoever runs the server has asked whether an address is one (`sendmail -bv`):
+        # nothing was sent.
         return "other"
-    expired = (
-        re.search(r"\b[45]\.4\.7\b|\bexpired\b", f"{each.status} {each.diagnostic}")
-        is not None
-    )
+    if block.action != "delayed":
+        return "bounce"
     # OpenSMTPD calls its last word "delayed".
-    return (
-        "delayed"
-        if each.action == "delayed" and (each.retried or not expired)
-        else "bounce"
-    )
-
-
-def _by_a_person(mail: Mail) -> bool:
-    """Whoever tells of a mail that came back proves nothing."""
-    sender = mail.header("From")
-    machine = (
-        _from_a_machine(mail)
-        or _NO_REPLY.search(sender) is not None
-        or _is_automatic(mail)
-    )
-    return not machine or (
-        _FORWARDED.match(mail.header("Subject")) is not None
-        and not _DAEMON.search(sender)
-    )
+    words = f"{block.status} {block.diagnostic}"
+    expired = re.search(r"\b[45]\.4\.7\b|\bexpired\b", words)
+    return "delayed" if block.retried or not expired else "bounce"
 
 
 def _posted(mail: Mail) -> list[Finding]:
     """What Amazon posts, by mail."""
-    text = "\n".join(
-        part.text
-        for part in mail.parts
-        if part.kind in ("text/plain", "application/json")
-    ).replace('\\"', '"')
+    kinds = ("text/plain", "application/json")
+    texts = [part.text for part in mail.parts if part.kind in kinds]
+    text = "\n".join(texts).replace('\\"', '"')
     if not _POSTED.search(text):
         return []
     passing = re.search(r'"bounceType"\s*:\s*"(?!Permanent)', text) is not None
     found = []
-    for each in _objects(text):
-        who, status = str(each.get("emailAddress", "")), str(each.get("status", ""))
-        said = re.sub(r"(?i)^\s*smtp\s*;\s*", "", str(each.get("diagnosticCode", "")))
-        finding = _finding("bounce", who, Evidence(said, said, "", status, True, who))
-        doubtful = passing and finding.meaning in (
-            "address-dead",
-            "no-domain",
-            "unknown",
-        )
-        found.append(replace(finding, meaning="temporary") if doubtful else finding)
-    return found[:MOST_RECIPIENTS]
+    for recipient in islice(_posted_recipients(text), MOST_RECIPIENTS):
+        finding = _posted_finding(recipient)
+        if passing and finding.meaning in ("address-dead", "no-domain", "unknown"):
+            finding = replace(finding, meaning="temporary")
+        found.append(finding)
+    return found
 
 
-def _objects(text: str) -> Iterator[dict[str, object]]:
+def _posted_finding(recipient: dict[str, object]) -> Finding:
+    """What Amazon says of one recipient."""
+    who = str(recipient.get("emailAddress", ""))
+    status = str(recipient.get("status", ""))
+    code = str(recipient.get("diagnosticCode", ""))
+    answer = re.sub(r"(?i)^\s*smtp\s*;\s*", "", code)
+    return _finding("bounce", who, Evidence(answer, answer, "", status, True, who))
+
+
+def _posted_recipients(text: str) -> Iterator[dict[str, object]]:
+    """Each object that names one; what is no JSON is passed over."""
     for found in _POSTED_RECIPIENT.finditer(text):
         try:
-            each = json.loads(found[0])
+            recipient = json.loads(found[0])
         except (ValueError, RecursionError):
             continue
-        yield each
+        yield recipient
 
 
 def _rejection(mail: Mail) -> list[Finding]:
-    """A receipt that says that a filter of the recipient's has refused the message (Pigeonhole's `reject`)."""
-    part = mail.part(RECEIPT)
-    if mail.report != "disposition-notification" or part is None:
+    """A receipt that says that a filter of the recipient's has refused the message
+    (Pigeonhole's `reject`).
+    """
+    receipt = mail.part(RECEIPT)
+    if mail.report != "disposition-notification" or receipt is None:
         return []
-    named, notice = fields(part.text), _words(mail)
-    automatic = named.get("disposition", "").lower().startswith("automatic-action")
-    if not automatic or not (
-        _REJECTED.match(mail.header("Subject")) or _REJECTED.search(notice)
-    ):
+    named, notice = fields(receipt.text), words(mail)
+    if not named.get("disposition", "").lower().startswith("automatic-action"):
         return []
-    who = next(
-        iter(
-            addresses_in(
-                named.get("final-recipient", "")
-                + " "
-                + named.get("original-recipient", "")
-            )
-        ),
-        "",
-    )
+    subject = mail.header("Subject")
+    if not _REJECTED.match(subject) and not _REJECTED.search(notice):
+        return []
+    final = named.get("final-recipient", "")
+    who = first_address(f"{final} {named.get('original-recipient', '')}")
     return [Finding("bounce", who, meaning="policy", reason=notice)]
 
 
 def _notice(mail: Mail) -> list[Finding]:
-    """A notice in words, if it looks like one: by who sends it, or by its subject, and by what it says."""
-    notice = _words(mail)
-    subject = mail.header("Subject")
+    """A notice in words, if it looks like one: by who sends it, or by its subject, and
+    by what it says.
+    """
+    notice = words(mail)
+    # The mail says by a field made for programs what it is.
     sure = bool(mail.header("X-Failed-Recipients")) or mail.report == "delivery-status"
-    machine = _from_a_machine(mail)
-    if mail.report == "disposition-notification" or (not sure and _is_answered(mail)):
+    by_list = _is_by_list(mail, notice)
+    if not (sure or by_list or _looks_like_notice(mail, notice)):
         return []
-    copied = mail.part(*COPIES) is not None
-    fails = _SAYS_FAILED.search(notice) is not None
-    told_by_list = _LIST_MANAGER.search(mail.header("From")) is not None and fails
-    if (
-        not sure
-        and not told_by_list
-        and not (machine and (fails or _FAILED.search(subject)))
-        and not (copied and fails)
-    ):
+    if mail.report == "disposition-notification" or (not sure and is_auto_reply(mail)):
         return []
-    delayed = _DELAYED.search(f"{subject}\n{notice}") is not None and not re.search(
-        r"(?i)permanent|given up|failed", subject
-    )
-    kind: Kind = "delayed" if delayed else "bounce"
-    told = _said(mail, notice) or [Said(_addressee(mail), notice or subject)]
-    head, ours = _before(notice, told), _our_domains(mail)
-    found = []
-    for each in told[:MOST_RECIPIENTS]:
-        evidence = Evidence(
-            _answer(each.text), each.text, head, recipient=each.recipient, ours=ours
-        )
-        found.append(_finding(kind, each.recipient, evidence))
-    # A person who tells of a mail that came back proves nothing, nor does a machine that does not say of whom.
-    proves = sure or not _by_a_person(mail)
+    # A person who tells of a mail that came back proves nothing, nor does a machine
+    # that does not say of whom.
+    proves = sure or not is_by_person(mail)
     members = _members(mail, notice)
-    found = [
-        replace(each, meaning="unknown") if each.recipient.lower() in members else each
-        for each in found
-    ]
-    return [
-        each if _holds(each, proves, told_by_list) else replace(each, meaning="unknown")
-        for each in found
-    ]
+    found = []
+    for finding in _findings_in(mail, notice):
+        is_member = finding.recipient.lower() in members
+        if is_member or not _holds(finding, proves, by_list):
+            finding = replace(finding, meaning="unknown")
+        found.append(finding)
+    return found
 
 
-def _holds(each: Finding, proves: bool, told_by_list: bool) -> bool:
-    if told_by_list and each.meaning == "policy":
+def _findings_in(mail: Mail, notice: str) -> Iterator[Finding]:
+    """One for each recipient that a notice is about."""
+    subject = mail.header("Subject")
+    kind = _kind_of_notice(notice, subject)
+    said = notices(mail, notice)
+    if not said:
+        said = [RecipientNotice(addressee(mail), notice or subject)]
+    head, ours = _before(notice, said), our_domains(mail)
+    for one in said[:MOST_RECIPIENTS]:
+        evidence = Evidence(
+            text=_answer(one.text),
+            around=one.text,
+            head=head,
+            recipient=one.recipient,
+            ours=ours,
+        )
+        yield _finding(kind, one.recipient, evidence)
+
+
+def _looks_like_notice(mail: Mail, notice: str) -> bool:
+    """By its words, and by a copy of the message or a server as its author."""
+    fails = _SAYS_FAILED.search(notice) is not None
+    if fails and mail.part(*COPIES) is not None:
         return True
-    return proves and (
-        each.recipient != "" or each.meaning not in ("address-dead", "no-domain")
-    )
+    fails = fails or _FAILED.search(mail.header("Subject")) is not None
+    return fails and is_by_server(mail)
+
+
+def _is_by_list(mail: Mail, notice: str) -> bool:
+    """Whether the program that manages a list has written it."""
+    manager = _LIST_MANAGER.search(mail.header("From"))
+    return manager is not None and _SAYS_FAILED.search(notice) is not None
+
+
+def _kind_of_notice(notice: str, subject: str) -> Kind:
+    """Whether it says that it is still being tried."""
+    delayed = _DELAYED.search(f"{subject}\n{notice}")
+    final = re.search(r"(?i)permanent|given up|failed", subject)
+    return "delayed" if delayed and not final else "bounce"
+
+
+def _holds(
+    finding: Finding,
+    proves: bool,
+    by_list: bool,
+) -> bool:
+    """Whether what a notice says may be held against the address."""
+    if by_list and finding.meaning == "policy":
+        return True
+    lasting = finding.meaning in ("address-dead", "no-domain")
+    return proves and (finding.recipient != "" or not lasting)
 
 
 def _answer(text: str) -> str:
@@ -379,160 +423,65 @@ def _answer(text: str) -> str:
     return "\n".join(said) or text
 
 
-def _before(notice: str, said: list[Said]) -> str:
+def _before(
+    notice: str,
+    said: list[RecipientNotice],
+) -> str:
     """What the notice says before it comes to the first recipient."""
-    return notice.partition(said[0].recipient)[0] if said and said[0].recipient else ""
+    first = said[0].recipient if said else ""
+    return notice.partition(first)[0] if first else ""
 
 
-def _said(mail: Mail, notice: str) -> list[Said]:
-    return said_in(
-        notice,
-        _failed(mail),
-        [*addresses_in(mail.header("From")), *_our_addresses(mail)],
+def _finding(
+    kind: Kind,
+    recipient: str,
+    evidence: Evidence,
+) -> Finding:
+    """What the evidence comes to, within the lengths that anybody reads."""
+    evidence = replace(
+        evidence,
+        text=evidence.text[:SAID_LENGTH],
+        around=evidence.around[:SAID_LENGTH],
+        head=evidence.head[:SAID_LENGTH],
     )
-
-
-def _our_addresses(mail: Mail) -> list[str]:
-    """Those that the message was sent from."""
-    return addresses_in(
-        " ".join((mail.header("To"), *_original(mail, "from", "return-path")))
-    )
-
-
-def _our_domains(mail: Mail) -> frozenset[str]:
-    return frozenset(
-        each.rpartition("@")[2].lower() for each in _our_addresses(mail)[:MOST_OURS]
-    )
-
-
-def _finding(kind: Kind, recipient: str, evidence: Evidence) -> Finding:
-    text, around, head = (
-        evidence.text[:SAID_LENGTH],
-        evidence.around[:SAID_LENGTH],
-        evidence.head[:SAID_LENGTH],
-    )
-    evidence = replace(evidence, text=text, around=around, head=head)
-    meaning: Class = "unknown" if kind in ("delivered", "other") else class_of(evidence)
-    if kind == "bounce" and meaning == "unknown" and evidence.head:
-        # It may have been said before the recipients are named.
-        text, around = _answer(f"{head}\n{text}"), f"{head}\n{around}"
-        evidence = replace(evidence, text=text, around=around, sure=False)
+    meaning: Class = "unknown"
+    if kind not in ("delivered", "other"):
         meaning = class_of(evidence)
-        if meaning in ("address-dead", "no-domain") and not status_of(evidence):
-            meaning = "policy"
+    if kind == "bounce" and meaning == "unknown" and evidence.head:
+        evidence = _with_head(evidence)
+        meaning = _meaning_of_head(evidence)
     if kind == "delayed" and meaning != "policy":
         meaning = "temporary"
     status = status_of(evidence)
-    said = evidence.text or evidence.status
-    return Finding(
-        kind,
-        recipient,
-        status,
-        meaning,
-        f"{NO_SMTPUTF8}: {said}" if status.endswith(".6.7") else said,
+    reason = evidence.text or evidence.status
+    if status.endswith(".6.7"):
+        reason = f"{NO_SMTPUTF8}: {reason}"
+    return Finding(kind, recipient, status, meaning, reason)
+
+
+def _with_head(evidence: Evidence) -> Evidence:
+    """It may have been said before the recipients are named."""
+    return replace(
+        evidence,
+        text=_answer(f"{evidence.head}\n{evidence.text}"),
+        around=f"{evidence.head}\n{evidence.around}",
+        sure=False,
     )
 
 
-def _words(mail: Mail) -> str:
-    """The notice: the words before the copy of the message."""
-    texts: list[str] = []
-    for part in mail.parts:
-        if part.kind in COPIES:
-            break
-        if part.kind in ("text/plain", "text/html") and not (
-            part.kind == "text/html" and texts
-        ):
-            texts.append(part.text)
-            if notice_of(part.text) != part.text:
-                break
-    return notice_of("\n".join(texts))
-
-
-def _failed(mail: Mail) -> list[str]:
-    return addresses_in(" ".join(mail.headers("X-Failed-Recipients")))
-
-
-def _original(mail: Mail, *names: str) -> list[str]:
-    """Fields of the message that the mail is about, where a copy of it is there."""
-    about = mail.part(*COPIES)
-    if about is not None:
-        named = fields(about.text.split("\n\n")[0])
-    else:
-        text = "\n".join(part.text for part in mail.parts if part.kind == "text/plain")
-        named = fields(text[len(notice_of(text)) :])
-    return [named[name] for name in names if name in named]
-
-
-def _addressee(mail: Mail) -> str:
-    """Whom the message was for, by its copy."""
-    return next(
-        iter(
-            addresses_in(
-                " ".join(_original(mail, "x-original-to", "delivered-to", "to"))
-            )
-        ),
-        "",
-    )
-
-
-def _message_ids(mail: Mail) -> tuple[str, ...]:
-    """The Message-IDs of the message that this is about: of its copy, and what this is a reply to."""
-    said = " ".join(
-        [
-            *_original(mail, "message-id"),
-            mail.header("In-Reply-To"),
-            mail.header("References"),
-            *(each.text for each in mail.parts if each.kind in _REPORTS),
-        ]
-    )
-    found = re.findall(r"<([^<>@\s]{1,200}@[^<>@\s]{1,200})>", said)
-    return tuple(dict.fromkeys(found))
-
-
-def _addressed(mail: Mail) -> list[str]:
-    """To whom it was really sent: bounces go to an address that holds the message's name."""
-    names = ("To", "Delivered-To", "X-Original-To", "Envelope-To")
-    return addresses_in(
-        " ".join(value for name in names for value in mail.headers(name))
-    )
+def _meaning_of_head(evidence: Evidence) -> Class:
+    """What stands before the recipients may be about another one."""
+    meaning = class_of(evidence)
+    lasting = meaning in ("address-dead", "no-domain")
+    return "policy" if lasting and not status_of(evidence) else meaning
 
 
 # --- replies
 
 
 def _reply(mail: Mail) -> list[Finding]:
-    if _is_automatic(mail) or _AWAY.search(mail.header("Subject")):
-        return [Finding("auto-reply", _sender(mail), reason=mail.header("Subject"))]
+    """Somebody is away, and has a program say so."""
+    subject = mail.header("Subject")
+    if is_automatic(mail) or _AWAY.search(subject):
+        return [Finding("auto-reply", sender(mail), reason=subject)]
     return []
-
-
-def _is_answered(mail: Mail) -> bool:
-    """Whether somebody's own program answers. Notices of servers are automatic too, and come from no path either."""
-    return _is_automatic(mail) and _DAEMON.search(mail.header("From")) is None
-
-
-def _is_automatic(mail: Mail) -> bool:
-    """RFC 3834, and what is older than it."""
-    automatic = mail.header("Auto-Submitted").lower().startswith("auto-") or any(
-        mail.header(name)
-        for name in (
-            "X-Autoreply",
-            "X-Autorespond",
-            "X-Autoresponder",
-            "X-Auto-Response-From",
-        )
-    )
-    return (
-        automatic
-        or mail.header("Precedence").lower() == "auto_reply"
-        or mail.report == "disposition-notification"
-    )
-
-
-def _from_a_machine(mail: Mail) -> bool:
-    empty = mail.header("Return-Path").strip() == "<>"
-    return empty or _DAEMON.search(mail.header("From")) is not None
-
-
-def _sender(mail: Mail) -> str:
-    return next(iter(addresses_in(mail.header("Reply-To") or mail.header("From"))), "")

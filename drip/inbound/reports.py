@@ -12,10 +12,13 @@ from drip.inbound.mail import lines_of
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """One recipient's block of a delivery report. `action` is failed, delayed, delivered, relayed or expanded, or what its
+    """One recipient's block of a delivery report.
+
+    `action` is failed, delayed, delivered, relayed or expanded, or what its
     server has made up. `retried`: it says until when it will be tried again.
 
-    `passed_on`: it is about somebody else, to whom what is written to the recipient is passed on (an alias, a list).
+    `passed_on`: it is about somebody else, to whom what is written to the
+    recipient is passed on (an alias, a list).
     """
 
     recipient: str
@@ -27,55 +30,62 @@ class Status:
 
 
 def statuses(text: str) -> list[Status]:
-    """The recipients' blocks. Some servers leave out the empty line between them: a field that comes again begins a block."""
-    found = []
-    for named in _blocks(text):
-        who = [
-            named.get(f"{each}-recipient", "")
-            for each in ("original", "final", "x-actual")
-        ]
-        if not any(who) and not ("action" in named and "status" in named):
-            continue
-        # Where an alias led on, `Original-Recipient` is whom we wrote to; sendmail calls that final, and the other one actual.
-        addresses = [address for each in who if (address := _address(each))]
-        # A server may write another domain, or only the name before it.
-        passed_on = len({each.partition("@")[0].lower() for each in addresses}) > 1
-        action = re.split(
-            r"[\s;(]", named.get("action", "").strip().lower() or "failed"
-        )[0]
-        diagnostic = _diagnostic(named.get("diagnostic-code", ""))
-        status, written = named.get("status", ""), next(iter(addresses), "")
-        found.append(
-            Status(
-                written,
-                action,
-                status,
-                diagnostic,
-                passed_on,
-                "will-retry-until" in named,
-            )
-        )
-    return found
+    """The recipients' blocks.
+
+    Some servers leave out the empty line between them: a field that comes again begins
+    a block.
+    """
+    return [_status(named) for named in _blocks(text) if _is_of_recipient(named)]
+
+
+# Where an alias led on, `Original-Recipient` is whom we wrote to; sendmail calls that
+# final, and the other one actual.
+_RECIPIENTS = ("original-recipient", "final-recipient", "x-actual-recipient")
+
+
+def _is_of_recipient(named: dict[str, str]) -> bool:
+    """The first block is about the whole report (RFC 3464 section 2.2)."""
+    if any(named.get(name) for name in _RECIPIENTS):
+        return True
+    return "action" in named and "status" in named
+
+
+def _status(named: dict[str, str]) -> Status:
+    """One recipient's block, by the names of its fields."""
+    values = (_address(named.get(name, "")) for name in _RECIPIENTS)
+    addresses = [address for address in values if address]
+    # A server may write another domain, or only the name before it.
+    people = {address.partition("@")[0].lower() for address in addresses}
+    action = named.get("action", "").strip().lower() or "failed"
+    return Status(
+        recipient=addresses[0] if addresses else "",
+        action=re.split(r"[\s;(]", action)[0],
+        status=named.get("status", ""),
+        diagnostic=_diagnostic(named.get("diagnostic-code", "")),
+        passed_on=len(people) > 1,
+        retried="will-retry-until" in named,
+    )
 
 
 def _blocks(text: str) -> Iterator[dict[str, str]]:
+    """The paragraphs, and what one of them repeats as one more."""
     for paragraph in re.split(r"\n\s*\n", text):
         block: dict[str, str] = {}
         for name, value in lines_of(paragraph):
-            if name in block and name in (
-                "final-recipient",
-                "action",
-                "status",
-                "original-recipient",
-            ):
+            if name in block and name in _ONCE:
                 yield block
                 block = {}
             block.setdefault(name, value)
         yield block
 
 
+_ONCE = ("final-recipient", "action", "status", "original-recipient")
+
+
 def _address(value: str) -> str:
-    """`rfc822; ana@example.com`, also with a route before it; empty for what is no address (a pipe, a folder)."""
+    """`rfc822; ana@example.com`, also with a route before it; empty for what is
+    no address (a pipe, a folder).
+    """
     kind, semicolon, rest = value.partition(";")
     rest = (rest if semicolon else kind).strip().strip("<>\"' ")
     if rest.startswith(("|", "/")):
@@ -86,7 +96,8 @@ def _address(value: str) -> str:
     return rest if re.fullmatch(r"[^\s@]+@[^\s@]+", rest) else ""
 
 
-# How a program on the server ended that was to take the mail (sysexits.h), which sendmail reports as `X-Unix; 67`.
+# How a program on the server ended that was to take the mail (sysexits.h),
+# which sendmail reports as `X-Unix; 67`.
 EXITS = {
     64: "the program was called wrongly",
     65: "the program does not accept the message",
@@ -108,16 +119,20 @@ _EXIT = re.compile(r"(?i)x-unix\s*;\s*(\d{1,3})\s*")
 
 
 def _diagnostic(value: str) -> str:
-    if exited := _EXIT.fullmatch(value):
-        return (
-            f"{EXITS.get(int(exited[1]), 'system error')} (exit code {int(exited[1])})"
-        )
-    return re.sub(r"(?i)^(smtp|unknown|x-[\w-]+)\s*;\s*", "", value).strip()
+    """The answer without its type (`smtp; 550 …`)."""
+    exited = _EXIT.fullmatch(value)
+    if exited is None:
+        return re.sub(r"(?i)^(smtp|unknown|x-[\w-]+)\s*;\s*", "", value).strip()
+    code = int(exited[1])
+    return f"{EXITS.get(code, 'system error')} (exit code {code})"
 
 
 @dataclass(frozen=True, slots=True)
 class Complaint:
-    """A complaint as a provider passes it on. `kind` is abuse, fraud, virus, not-spam, opt-out, auth-failure or other."""
+    """A complaint as a provider passes it on.
+
+    `kind` is abuse, fraud, virus, not-spam, opt-out, auth-failure or other.
+    """
 
     kind: str
     recipients: tuple[str, ...]
@@ -126,12 +141,11 @@ class Complaint:
 def feedback(text: str) -> Complaint:
     """The report's own fields."""
     named = lines_of(text)
-    kind = (
-        next((value for name, value in named if name == "feedback-type"), "") or "other"
-    )
-    whom = " ".join(
-        value
-        for name, value in named
-        if name in ("original-rcpt-to", "removal-recipient")
-    )
-    return Complaint(re.split(r"[\s;(]", kind.lower())[0], tuple(addresses_in(whom)))
+    kinds = (value for name, value in named if name == "feedback-type")
+    kind = next(kinds, "") or "other"
+    whom = (value for name, value in named if name in _COMPLAINED)
+    recipients = addresses_in(" ".join(whom))
+    return Complaint(re.split(r"[\s;(]", kind.lower())[0], tuple(recipients))
+
+
+_COMPLAINED = ("original-rcpt-to", "removal-recipient")

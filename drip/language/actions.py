@@ -1,13 +1,16 @@
-"""Steps that change something: tasks, coupons, points, consents, tags, fields, pauses."""
+"""Steps that change something: coupons, points, consents, tags, fields, pauses; tasks.
+
+A new one is a row of `ACTIONS` and a function that reads it.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
-from drip.core.fields import parse
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
+from drip.core.fields import Field, parse
 from drip.core.steps import (
     AddPoints,
     End,
@@ -22,167 +25,262 @@ from drip.core.steps import (
 from drip.errors import nearest
 from drip.language import campaign_models as models
 from drip.language import phrases
-from drip.language.reader import Route
+from drip.language.conditions import owner_and_name
+from drip.language.reader import Route, declare, items_at
 from drip.language.step_context import StepContext, plain
 
+DECLARE_ONE = "declare one under `counters:` in _settings.yaml"
 # Who someone is comes from files of contacts, not from a campaign.
 UNSETTABLE = ("key", "email", "phone")
+USUAL_PRIORITY = 50
 
 
-def task(around: StepContext, route: Route, model: models.TaskModel) -> Step:
+def task(context: StepContext, route: Route, model: models.TaskModel) -> Step:
+    """Work for a person."""
     return Task(
         id="",
-        place=around.document.place(route),
+        place=context.place(route),
         title=model.task,
         assign_to=model.assign_to,
-        at=around.point((*route, "at"), model.at, around.opens),
+        at=context.point((*route, "at"), model.at, context.opens),
         due=model.due,
-        priority=50 if model.priority is None else model.priority,
+        priority=USUAL_PRIORITY if model.priority is None else model.priority,
     )
 
 
-def action(around: StepContext, route: Route, model: models.StepModel) -> Step | None:
-    place = around.document.place(route)
-    match model:
-        case models.IssueCouponModel():
-            return _coupon(around, route, model)
-        case models.PointsModel():
-            return _points(around, route, model)
-        case models.SubscribeModel(subscribe=topic):
-            _topic(around, (*route, "subscribe"), topic)
-            channels = around.channels((*route, "channel"), model.channel) or ("email",)
-            return SetConsent(
-                id="", place=place, topic=topic, channels=channels, given=True
-            )
-        case models.UnsubscribeModel(unsubscribe=topic):
-            _topic(around, (*route, "unsubscribe"), topic)
-            channels = around.channels((*route, "channel"), model.channel) or CHANNELS
-            return SetConsent(
-                id="", place=place, topic=topic, channels=channels, given=False
-            )
-        case models.TagModel(tag=data):
-            return SetTag(
-                id="",
-                place=place,
-                tags=around.words((*route, "tag"), data, "a tag"),
-                on=True,
-            )
-        case models.UntagModel(untag=data):
-            return SetTag(
-                id="",
-                place=place,
-                tags=around.words((*route, "untag"), data, "a tag"),
-                on=False,
-            )
-        case models.SetModel(set=data):
-            return SetFields(
-                id="", place=place, values=_values(around, (*route, "set"), data)
-            )
-        case models.PauseModel(pause=data, duration=long):
-            topics = around.words((*route, "pause"), data, "a topic")
-            for n, topic in enumerate(topics):
-                _topic(
-                    around,
-                    (*route, "pause", n)
-                    if isinstance(data, list)
-                    else (*route, "pause"),
-                    topic,
-                )
-            return PauseTopics(id="", place=place, topics=topics, duration=long)
-        case _:
-            return End(id="", place=place)
+def action(context: StepContext, route: Route, model: models.StepModel) -> Step | None:
+    """The step of a model; None where it cannot be, which is a problem then."""
+    return ACTIONS[type(model)](context, route, model)
 
 
-def _coupon(around: StepContext, route: Route, model: models.IssueCouponModel) -> Step:
-    coupons = around.settings.coupons
+def _coupon(context: StepContext, route: Route, model: models.IssueCouponModel) -> Step:
+    """`coupon: birthday-treat`: a code, good for as long as `expires:` says."""
+    coupons = context.settings.coupons
     if model.coupon not in coupons:
-        help = (
-            nearest(model.coupon, coupons, what="coupons")
-            or "declare it under `coupons:` in _settings.yaml"
+        context.document.unknown(
+            (*route, "coupon"),
+            "coupon",
+            model.coupon,
+            coupons,
+            declare("coupons"),
         )
-        around.problem((*route, "coupon"), f"there is no coupon `{model.coupon}`", help)
-    good = None
+    expires = None
     if model.expires is not None:
-        good = around.attempt(
+        expires = context.attempt(
             (*route, "expires"), lambda: phrases.expires(plain(model.expires))
         )
-    around.issued.append(model.coupon)
+    # From here on steps may hang on `coupon.expires`.
+    context.issued.append(model.coupon)
     return IssueCoupon(
-        id="", place=around.document.place(route), coupon=model.coupon, expires=good
+        id="",
+        place=context.place(route),
+        coupon=model.coupon,
+        expires=expires,
     )
 
 
 def _points(
-    around: StepContext, route: Route, model: models.PointsModel
+    context: StepContext, route: Route, model: models.PointsModel
 ) -> Step | None:
-    counters = around.settings.counters
-    amount = around.attempt((*route, "points"), lambda: phrases.points(model.points))
-    name = model.counter or (next(iter(counters)) if len(counters) == 1 else None)
-    if name is None:
-        help = (
-            nearest("", counters, what="counters")
-            or "declare one under `counters:` in _settings.yaml"
-        )
-        around.problem(route, "`counter:` is missing: which one is meant?", help)
-    elif name not in counters:
-        help = (
-            nearest(name, counters, what="counters")
-            or "declare it under `counters:` in _settings.yaml"
-        )
-        around.problem((*route, "counter"), f"there is no counter `{name}`", help)
-    if amount is None or name is None:
+    """`points: 50` or `points: redeem 100`, to one of the counters."""
+    # Both are looked at, so that one look finds both problems.
+    amount = context.attempt((*route, "points"), lambda: phrases.points(model.points))
+    counter = _counter(context, route, model)
+    if amount is None or counter is None:
         return None
     return AddPoints(
-        id="", place=around.document.place(route), counter=name, amount=amount
+        id="",
+        place=context.place(route),
+        counter=counter,
+        amount=amount,
     )
 
 
-def _topic(around: StepContext, route: Route, topic: str) -> None:
-    topics = around.settings.topics
-    if topic not in topics:
-        help = (
-            nearest(topic, topics, what="topics")
-            or "declare it under `topics:` in _settings.yaml"
+def _counter(
+    context: StepContext, route: Route, model: models.PointsModel
+) -> str | None:
+    """The counter that is meant: it need not be named where there is but one."""
+    counters = context.settings.counters
+    name = model.counter
+    if name is None and len(counters) == 1:
+        return next(iter(counters))
+    if name is None:
+        context.problem(
+            route,
+            "`counter:` is missing: which one is meant?",
+            nearest("", counters, what="counters") or DECLARE_ONE,
         )
-        around.problem(route, f"there is no topic `{topic}`", help)
+    elif name not in counters:
+        context.document.unknown(
+            (*route, "counter"),
+            "counter",
+            name,
+            counters,
+            declare("counters"),
+        )
+    return name
+
+
+def _subscribe(
+    context: StepContext, route: Route, model: models.SubscribeModel
+) -> Step:
+    """`subscribe: newsletter`: consent that a campaign records."""
+    _check_topic(context, (*route, "subscribe"), model.subscribe)
+    channels = context.channels((*route, "channel"), model.channel)
+    return SetConsent(
+        id="",
+        place=context.place(route),
+        topic=model.subscribe,
+        # A yes is taken for no more than was said.
+        channels=channels or ("email",),
+        given=True,
+    )
+
+
+def _unsubscribe(
+    context: StepContext, route: Route, model: models.UnsubscribeModel
+) -> Step:
+    """`unsubscribe: newsletter`: consent taken back."""
+    _check_topic(context, (*route, "unsubscribe"), model.unsubscribe)
+    channels = context.channels((*route, "channel"), model.channel)
+    return SetConsent(
+        id="",
+        place=context.place(route),
+        topic=model.unsubscribe,
+        # A no is taken for all that it may mean.
+        channels=channels or tuple(CHANNELS),
+        given=False,
+    )
+
+
+def _tag(context: StepContext, route: Route, model: models.TagModel) -> Step:
+    """`tag: unhappy`, or several."""
+    return SetTag(
+        id="",
+        place=context.place(route),
+        tags=context.words((*route, "tag"), model.tag, "a tag"),
+        on=True,
+    )
+
+
+def _untag(context: StepContext, route: Route, model: models.UntagModel) -> Step:
+    """`untag: unhappy`, or several."""
+    return SetTag(
+        id="",
+        place=context.place(route),
+        tags=context.words((*route, "untag"), model.untag, "a tag"),
+        on=False,
+    )
+
+
+def _pause(context: StepContext, route: Route, model: models.PauseModel) -> Step:
+    """`pause: [offers]` with `for: 14 days`: topics that rest for a while."""
+    topics = context.words((*route, "pause"), model.pause, "a topic")
+    for topic_route, topic in items_at((*route, "pause"), model.pause):
+        # What is no word has been said by then.
+        if topic in topics:
+            _check_topic(context, topic_route, str(topic))
+    return PauseTopics(
+        id="",
+        place=context.place(route),
+        topics=topics,
+        duration=model.duration,
+    )
+
+
+def _end(context: StepContext, route: Route, model: models.EndModel) -> Step:
+    """`end`: the run is over."""
+    return End(id="", place=context.place(route))
+
+
+def _check_topic(context: StepContext, route: Route, topic: str) -> None:
+    """That the settings declare a topic."""
+    topics = context.settings.topics
+    if topic not in topics:
+        context.document.unknown(
+            route,
+            "topic",
+            topic,
+            topics,
+            declare("topics"),
+        )
+
+
+# --- setting fields
+
+
+def _set(context: StepContext, route: Route, model: models.SetModel) -> Step:
+    """`set: { vehicle.status: sold }`: fields that get a value."""
+    here: Route = (*route, "set")
+    if not model.set:
+        context.problem(
+            here,
+            "there is nothing to set",
+            "write `set: { vehicle.status: sold }`",
+        )
+    return SetFields(
+        id="",
+        place=context.place(route),
+        values=_values(context, here, model.set),
+    )
 
 
 def _values(
-    around: StepContext, route: Route, data: Mapping[str, Any]
+    context: StepContext, route: Route, data: Mapping[str, Any]
 ) -> dict[str, Any]:
-    settings, record = around.settings, around.model.for_each
-    owners = ["contact", *([record] if record in settings.fields else [])]
-    names = [
-        f"{each}.{name}".removeprefix("contact.")
-        for each in owners
-        for name in settings.fields[str(each)]
-        if name not in UNSETTABLE
-    ]
+    """The values by full name; None where a field becomes unknown."""
+    settable = _settable(context)
     values: dict[str, Any] = {}
-    for name, text in data.items():
-        owner, dot, bare = name.partition(".")
-        owner, bare = (owner, bare) if dot else ("contact", name)
-        known = settings.fields.get(owner, {}).get(bare)
-        if known is None or owner not in owners or bare in UNSETTABLE:
-            help = nearest(name, names, what="fields")
-            around.problem(
-                (*route, name),
-                f"there is no field `{name}` to set here",
-                help,
-                key=True,
-            )
+    for key, text in data.items():
+        here: Route = (*route, key)
+        full = ".".join(owner_and_name(key))
+        if full not in settable:
+            _cannot_set(context, here, key, settable)
         elif not isinstance(text, str):
-            around.problem(
-                (*route, name), "a plain value is expected here, or `unknown`"
-            )
+            context.problem(here, "a plain value is expected here, or `unknown`")
         elif text == "unknown":
-            values[f"{owner}.{bare}"] = None
+            values[full] = None
         else:
-            values[f"{owner}.{bare}"] = around.attempt(
-                (*route, name), partial(parse, known, text)
-            )
-    if not data:
-        around.problem(
-            route, "there is nothing to set", "write `set: { vehicle.status: sold }`"
-        )
+            read = partial(parse, settable[full], text)
+            values[full] = context.attempt(here, read)
     return values
+
+
+def _settable(context: StepContext) -> dict[str, Field]:
+    """The fields of the contact, and of the record that the campaign is about."""
+    found: dict[str, Field] = {}
+    for owner in ("contact", context.model.for_each):
+        for name, known in context.settings.fields.get(owner or "", {}).items():
+            if name not in UNSETTABLE:
+                found[f"{owner}.{name}"] = known
+    return found
+
+
+def _cannot_set(
+    context: StepContext,
+    route: Route,
+    key: str,
+    settable: Mapping[str, Field],
+) -> None:
+    """Says which fields a campaign can set, where one cannot be."""
+    names = [name.removeprefix("contact.") for name in settable]
+    context.problem(
+        route,
+        f"there is no field `{key}` to set here",
+        nearest(key, names, what="fields"),
+        key=True,
+    )
+
+
+ActionReader = Callable[[StepContext, Route, Any], Step | None]
+ACTIONS: dict[type[models.StepModel], ActionReader] = {
+    models.IssueCouponModel: _coupon,
+    models.PointsModel: _points,
+    models.SubscribeModel: _subscribe,
+    models.UnsubscribeModel: _unsubscribe,
+    models.TagModel: _tag,
+    models.UntagModel: _untag,
+    models.SetModel: _set,
+    models.PauseModel: _pause,
+    models.EndModel: _end,
+}

@@ -57,6 +57,8 @@ Values = Annotated[RawMap, EditorKind("values")]
 
 
 class TriggerModel(Model):
+    """`trigger:`, with one of five keys that say what starts a run."""
+
     date: DateOf | None = key(
         None,
         "A date of the contact or record",
@@ -64,6 +66,7 @@ class TriggerModel(Model):
         "6 months after vehicle.last_service",
     )
     repeat: Literal["yearly"] | None = key(None, "Every year on this date", "yearly")
+    # Whoever was born on that day has no birthday in three years of four otherwise.
     feb_29: Feb29 = key(
         "Feb 28", "What February 29 becomes in other years", "Feb 28", "Mar 1", "skip"
     )
@@ -83,26 +86,33 @@ class TriggerModel(Model):
     counter: CounterName | None = key(
         None, "A counter that comes up to a number", "coffee_card"
     )
+    # Counted from below: one that is topped up and spent again starts a run each time.
     reaches: Annotated[Any, EditorKind("counts")] = key(
         None, "The numbers that start a run", [7, 9]
     )
 
 
 class GoalModel(Model):
+    """`goal:`, which reports count and `exit_when: goal` ends at."""
+
     event: Event = key(..., "What success is", "order.placed")
     where: Condition = key(
         None, "Conditions on the event's fields", {"order.total": "at least 20"}
     )
+    # Without an end a purchase after a year would be the doing of a mail.
     within: Long | None = key(
         None, "How long after the run began it still counts", "30 days"
     )
 
 
 class CampaignModel(Model):
+    """A file of `campaigns/`."""
+
     name: Text = key("", "What people call it", "Oil change reminder")
     topic: Topic | None = key(
         None, "What a contact can switch off; from _settings.yaml", "reminders"
     )
+    # A pause keeps everybody at their step; what waits longer than its grace is skipped.
     status: Annotated[Status, phrase(str)] = key(
         "live", "A paused campaign holds its people in place", "live"
     )
@@ -115,6 +125,7 @@ class CampaignModel(Model):
     for_each: RecordKind | None = key(
         None, "One run for each record of this kind", "vehicle"
     )
+    # Between entry and message weeks may pass in which somebody sells the car.
     audience: Condition = key(
         None,
         "Who may enter, and is asked again before every message",
@@ -128,6 +139,7 @@ class CampaignModel(Model):
         "What success is, for reports and `exit_when: goal`",
         {"event": "order.placed", "within": "30 days"},
     )
+    # Occurrences are kept by a unique key, so that `always` sends nothing twice.
     re_entry: Annotated[Any, phrase(read_re_entry), EditorKind("re-entry")] = key(
         "always",
         "Whether someone may come again; an occurrence never comes twice",
@@ -135,14 +147,18 @@ class CampaignModel(Model):
         "after 90 days",
     )
     priority: Priority = key(50, "Who wins when a cap is tight", "high", "0 to 100")
+    # A yearly reminder would lose its only day to a newsletter of the day before.
     reserve: Grace | None = key(
         None,
-        "Keeps its slot in the caps free this long ahead, from what has a lower priority",
+        "Keeps its slot in the caps free this long ahead, from what has a lower "
+        "priority",
         "7 days",
     )
+    # Who is held out is drawn by a hash of the contact, so it is the same every time.
     holdout: Percent = key(
         0.0, "A share that gets nothing, so that the difference can be measured", "10%"
     )
+    # A wrong file of contacts is noticed by this, and not by the last mail.
     max_audience: Count | None = key(
         None,
         "The brake: more people than this in a day, and the campaign is held",
@@ -160,9 +176,11 @@ class CampaignModel(Model):
     grace: Grace | None = key(
         None, "Later than this a message makes no sense any more", "2 days"
     )
+    # A daemon that was down on Friday night sends the dinner offer on Sunday otherwise.
     when_late: Annotated[WhenLate, phrase(str)] = key(
         "send",
-        "What becomes of a message that drip was too busy, or not there, to send in time",
+        "What becomes of a message that drip was too busy, or not there, to send in "
+        "time",
         "skip",
         "next window",
     )
@@ -176,6 +194,8 @@ class CampaignModel(Model):
     transactional: YesNo = key(
         False, "Outside of caps, windows, quiet hours and topics", "yes", "no"
     )
+    # Neither is right for all: `resend` may send twice, `hold` not at all until
+    # somebody looks.
     on_unknown: Annotated[OnUnknown | None, phrase(str)] = key(
         None, "When nobody knows whether a message left", "hold", "resend"
     )
@@ -186,10 +206,13 @@ class CampaignModel(Model):
 
 
 class TestModel(Model):
+    """One of `tests:`, played by `drip test`."""
+
     name: Text = key("", "What is tested", "Born on February 29")
     given: RawMap = key(
         dict,
-        "`contact:`, the record, counters, `today:`; the rest is a reachable sample contact",
+        "`contact:`, the record, counters, `today:`; the rest is a reachable sample "
+        "contact",
     )
     happens: RawMap = key(
         dict, "Events by their time", {"2026-07-08 15:10": "booking.created"}
@@ -202,7 +225,11 @@ class TestModel(Model):
     )
 
 
+# What runs keep is the id of the step they are at: a file that is edited must not move
+# them, so a step keeps its id wherever it goes.
 class StepModel(Model):
+    """What every step can have beside its verb."""
+
     id: Key | None = key(
         None, "The step's name across edits; else its verb and value", "first-reminder"
     )
@@ -212,6 +239,9 @@ class StepModel(Model):
 
 
 class SendModel(StepModel):
+    """`- send: birthday/card`."""
+
+    # Rendered when it is sent, so that an edit reaches those who wait.
     send: FileName = key(..., "A template", "birthday/card")
     channel: Channels = key(
         None,
@@ -225,6 +255,7 @@ class SendModel(StepModel):
     sender: SenderName | None = key(
         None, "A sender of _settings.yaml", "service", alias="from"
     )
+    # People answer mails; an answer to an address that nobody reads is lost.
     reply_to: Sender | None = key(
         None, "Where answers go", "Front desk <desk@maplestreet.example>"
     )
@@ -238,6 +269,7 @@ class SendModel(StepModel):
         None, "Hours in which it goes out", "8:00-12:00", "9:00-17:00 on business days"
     )
     priority: Priority | None = key(None, "Who wins when a cap is tight", "high")
+    # An issue not written in time is skipped: nobody can call an empty mail back.
     content: FolderName | None = key(
         None, "Folder of dated texts; none for the day: not sent", "newsletter/issues"
     )
@@ -256,6 +288,8 @@ class SendModel(StepModel):
 
 
 class WaitModel(StepModel):
+    """`- wait: 3 days`, `- wait: until Friday at 9:00`."""
+
     wait: Annotated[str, phrase(str), EditorKind("wait")] = key(
         ...,
         "How long, or `until` when",
@@ -266,10 +300,14 @@ class WaitModel(StepModel):
 
 
 class WaitForModel(StepModel):
+    """`- wait_for: survey.answered`, at most `up_to:` and then `else:`."""
+
+    # Events since the run began count: somebody may have answered before this step.
     wait_for: Event = key(..., "The event that is waited for", "survey.answered")
     where: Condition = key(
         None, "Conditions on the event's fields", {"survey.score": "at most 2"}
     )
+    # Without it whoever never answers stays in the campaign for good.
     up_to: Long | None = key(None, "How long at most", "10 days")
     otherwise: Annotated[Any, EditorKind("else")] = key(
         None, "What then: `end`, or steps", "end", alias="else"
@@ -277,6 +315,8 @@ class WaitForModel(StepModel):
 
 
 class IfModel(StepModel):
+    """`- if: { opened: any }` with `then:` and `else:`."""
+
     condition: Condition = key(..., "The condition", {"opened": "any"}, alias="if")
     then: Steps = key(list, "Steps if it holds", [{"send": "thanks"}])
     otherwise: Steps = key(
@@ -285,6 +325,8 @@ class IfModel(StepModel):
 
 
 class BranchModel(StepModel):
+    """`- branch:` with a list of ways."""
+
     branch: Ways = key(
         ...,
         "Several ways; the first that holds is taken",
@@ -293,6 +335,8 @@ class BranchModel(StepModel):
 
 
 class ArmModel(Model):
+    """A way of a branch: `if:` with `then:`, or `else:`."""
+
     condition: Condition = key(
         None, "The condition", {"survey.score": "at most 2"}, alias="if"
     )
@@ -303,20 +347,28 @@ class ArmModel(Model):
 
 
 class SplitModel(StepModel):
+    """`- split:` with a list of shares."""
+
+    # An arm is drawn by a hash of contact and step: a second run takes the same one.
     split: Shares = key(
         ..., "A/B arms; a contact stays in its arm", [{"share": "50%", "then": []}]
     )
+    # Before it is known who wins, everybody stays in the arm that was drawn.
     winner: Annotated[str | None, phrase(str), EditorKind("winner")] = key(
         None, "When the arm with most goals takes all", "goal after 14 days"
     )
 
 
 class ShareModel(Model):
+    """An arm of a split: `share:` with `then:`."""
+
     share: Percent = key(..., "How many of the people", "50%")
     then: Steps = key(list, "What they get", [{"send": "offer"}])
 
 
 class TaskModel(StepModel):
+    """`- task: Call {{ contact.first_name }}`."""
+
     task: Text = key(
         ...,
         "Work for a person; may hold {{ contact.first_name }}",
@@ -333,13 +385,18 @@ class TaskModel(StepModel):
 
 
 class IssueCouponModel(StepModel):
+    """`- coupon: birthday-treat`."""
+
     coupon: CouponName = key(..., "Issues a code of this coupon", "birthday-treat")
+    # Until the end of a day: a code that ends at noon is a quarrel at the till.
     expires: Annotated[Any, EditorKind("expires")] = key(
         None, "How long it is good", "in 30 days"
     )
 
 
 class PointsModel(StepModel):
+    """`- points: 50`."""
+
     points: Annotated[str, phrase(str), EditorKind("points")] = key(
         ..., "Adds to a counter, or redeems", "50", "redeem 100"
     )
@@ -349,6 +406,8 @@ class PointsModel(StepModel):
 
 
 class SubscribeModel(StepModel):
+    """`- subscribe: newsletter`."""
+
     subscribe: Topic = key(
         ..., "Consent to a topic, recorded with its proof", "newsletter"
     )
@@ -356,27 +415,38 @@ class SubscribeModel(StepModel):
 
 
 class UnsubscribeModel(StepModel):
+    """`- unsubscribe: newsletter`."""
+
     unsubscribe: Topic = key(..., "Takes consent back", "newsletter")
     channel: Channels = key(None, "On which channels; else all", "email")
 
 
 class TagModel(StepModel):
+    """`- tag: unhappy`."""
+
     tag: Annotated[Any, EditorKind("tags")] = key(
         ..., "Puts a tag on the contact", "unhappy"
     )
 
 
 class UntagModel(StepModel):
+    """`- untag: unhappy`."""
+
     untag: Annotated[Any, EditorKind("tags")] = key(..., "Takes a tag off", "unhappy")
 
 
 class SetModel(StepModel):
+    """`- set: { vehicle.status: sold }`."""
+
     set: Values = key(
         ..., "Changes fields of the contact or the record", {"vehicle.status": "sold"}
     )
 
 
 class PauseModel(StepModel):
+    """`- pause: [offers]` with `for: 14 days`."""
+
+    # A pause is no withdrawal of consent: it ends by itself.
     pause: Annotated[Any, EditorKind("topics")] = key(
         ..., "Holds topics back for this contact", ["offers"]
     )
@@ -384,6 +454,8 @@ class PauseModel(StepModel):
 
 
 class EndModel(StepModel):
+    """`- end`."""
+
     end: Text | None = Field(default=None, description="Ends the run")
 
 

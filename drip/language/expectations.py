@@ -1,10 +1,15 @@
-"""`tests:` of a campaign: what is given, what happens, and the whole timeline that must come of it."""
+"""`tests:` of a campaign.
+
+What is given, what happens, and the whole timeline that must come of it.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from datetime import date, datetime
+from functools import partial
 from typing import Any
 
 from drip.core.campaign import CampaignTest, Expected, Happening
@@ -14,22 +19,36 @@ from drip.errors import nearest
 from drip.language import phrases
 from drip.language.campaign_models import TestModel
 from drip.language.models import read_model
-from drip.language.reader import Data, Document, Route
+from drip.language.reader import Data, Document, Route, items_at
 
+# Of the time that a test plays: each day is simulated while somebody waits.
 MOST_DAYS = 5 * 366
+# The lines of a timeline, as `drip test` prints them.
 EXPECTED = re.compile(
-    r"send \S+( by (email|sms|push|letter))?|task .+|exit( \(.+\))?|skip \S+( \([a-z-]+\))?|hold \S+( \([a-z-]+\))?"
+    r"send \S+( by (email|sms|push|letter))?"
+    r"|task .+"
+    r"|exit( \(.+\))?"
+    r"|skip \S+( \([a-z-]+\))?"
+    r"|hold \S+( \([a-z-]+\))?"
 )
-HOW_EXPECTED = "a line is `send TEMPLATE`, `send TEMPLATE by CHANNEL`, `task WHO`, `skip TEMPLATE (code)`, `exit (why)`"
+HOW_EXPECTED = (
+    "a line is `send TEMPLATE`, `send TEMPLATE by CHANNEL`, `task WHO`, "
+    "`skip TEMPLATE (code)`, `exit (why)`"
+)
+HOW_HAPPENS = "write `order.placed`, or `{ event: order.placed, total: 120 }`"
+# What `given:` may say besides counters and the record.
+GIVEN = ("contact", "today", "topics", "tagged", "in_segment")
 
 
 def read_tests(
-    document: Document, settings: Settings, record: str | None, items: list[Any]
+    document: Document,
+    settings: Settings,
+    record: str | None,
+    items: list[Any],
 ) -> tuple[CampaignTest, ...]:
     """The tests of a campaign about `record`; problems are then in `document`."""
-    found = []
-    for n, data in enumerate(items):
-        route: Route = ("tests", n)
+    found: list[CampaignTest] = []
+    for number, (route, data) in enumerate(items_at(("tests",), items), 1):
         model = read_model(TestModel, document, data, route)
         if model is None:
             continue
@@ -39,197 +58,251 @@ def read_tests(
                 "`expect` is missing here",
                 "add `expect:`; `expect: {}` says that nothing happens",
             )
-        days = [day for text in (*model.happens, *model.expect) if (day := _day(text))]
-        if model.until and days and (model.until - min(days)).days > MOST_DAYS:
-            document.problem(
-                (*route, "until"),
-                "a test looks at most five years ahead",
-                "name a nearer day",
-            )
+        _check_until(document, route, model)
+        name = model.name or f"test {number}"
         given = _Given(document, settings, (*route, "given"), record, model.given)
-        found.append(
-            CampaignTest(
-                name=model.name or f"test {n + 1}",
-                contact=given.fields("contact"),
-                record=given.fields(record) if record else {},
-                counters=given.counters(),
-                topics=given.topics(),
-                tags=given.words("tagged"),
-                segments=given.segments(),
-                today=given.today(),
-                until=model.until,
-                happens=tuple(
-                    _happens(document, settings, (*route, "happens"), model.happens)
-                ),
-                expect=tuple(_expect(document, (*route, "expect"), model.expect)),
-                place=document.place(route),
-            )
-        )
+        found.append(_test(document, route, name, given, model))
     return tuple(found)
 
 
+def _check_until(document: Document, route: Route, model: TestModel) -> None:
+    """That a test ends within a time that can be played."""
+    # A test without `until` looks 30 days beyond its last line.
+    times = [*model.happens, *model.expect]
+    days = [day for text in times if (day := _day(text))]
+    if model.until and days and (model.until - min(days)).days > MOST_DAYS:
+        document.problem(
+            (*route, "until"),
+            "a test looks at most five years ahead",
+            "name a nearer day",
+        )
+
+
+def _test(
+    document: Document,
+    route: Route,
+    name: str,
+    given: _Given,
+    model: TestModel,
+) -> CampaignTest:
+    """One test from its parts."""
+    given.check_names()
+    return CampaignTest(
+        name=name,
+        contact=given.fields("contact"),
+        record=given.fields(given.record) if given.record else {},
+        counters=given.counters(),
+        topics=given.topics(),
+        tags=given.words("tagged"),
+        segments=given.segments(),
+        today=given.today(),
+        until=model.until,
+        happens=tuple(_happens(document, (*route, "happens"), model.happens)),
+        expect=tuple(_expect(document, (*route, "expect"), model.expect)),
+        place=document.place(route),
+    )
+
+
+# --- what is given
+
+
+@dataclass(frozen=True, slots=True)
 class _Given:
     """`given:`, key by key."""
 
-    def __init__(
-        self,
-        document: Document,
-        settings: Settings,
-        route: Route,
-        record: str | None,
-        data: Mapping[str, Any],
-    ) -> None:
-        self._document, self._settings, self._route, self._data = (
-            document,
-            settings,
-            route,
-            data,
-        )
-        known = [
-            "contact",
-            "today",
-            "topics",
-            "tagged",
-            "in_segment",
-            *settings.counters,
-            *([record] if record else []),
-        ]
-        for name in data:
+    document: Document
+    settings: Settings
+    route: Route
+    record: str | None
+    data: Mapping[str, Any]
+
+    def check_names(self) -> None:
+        """That nothing else is given."""
+        records = [self.record] if self.record else []
+        known = [*GIVEN, *self.settings.counters, *records]
+        for name in self.data:
             if name not in known:
-                help = nearest(name, known)
-                document.problem(
-                    (*route, name),
+                self._problem(
+                    (name,),
                     f"there is nothing `{name}` to give here",
-                    help,
+                    nearest(name, known),
                     key=True,
                 )
 
     def fields(self, owner: str) -> dict[str, str]:
-        data = self._data.get(owner, {})
-        route: Route = (*self._route, owner)
+        """The values of a contact or record, as written; empty for `unknown`."""
+        data = self.data.get(owner, {})
         if not isinstance(data, dict):
-            self._document.problem(route, "fields with their values are expected here")
+            self._problem((owner,), "fields with their values are expected here")
             return {}
-        fields, found = self._settings.fields.get(owner, {}), {}
+        found: dict[str, str] = {}
         for name, text in data.items():
-            here: Route = (*route, name)
-            if f"{owner}.{name}" in self._settings.derived:
-                sentence = f"`{name}` follows from other fields, so it cannot be given"
-                self._document.problem(
-                    here, sentence, "give those that it follows from", key=True
-                )
-            elif name not in fields:
-                help = nearest(name, fields, what="fields")
-                self._document.problem(
-                    here, f"there is no field `{owner}.{name}`", help, key=True
-                )
-            elif not isinstance(text, str):
-                self._document.problem(here, "a plain value is expected here")
-            elif text == "unknown":
-                found[name] = ""
-            else:
-                try:
-                    parse(fields[name], text)
-                    found[name] = text
-                except ValueError as wrong:
-                    self._document.problem(here, str(wrong))
+            value = self._value(owner, name, text)
+            if value is not None:
+                found[name] = value
         return found
 
+    def _value(
+        self,
+        owner: str,
+        name: str,
+        text: Any,
+    ) -> str | None:
+        """A field's value as written; None where it cannot be given."""
+        here: Route = (owner, name)
+        known = self.settings.fields.get(owner, {})
+        if not self._can_be_given(owner, name):
+            return None
+        if not isinstance(text, str):
+            self._problem(here, "a plain value is expected here")
+            return None
+        if text == "unknown":
+            return ""
+        try:
+            parse(known[name], text)
+        except ValueError as wrong:
+            self._problem(here, str(wrong))
+            return None
+        return text
+
+    def _can_be_given(self, owner: str, name: str) -> bool:
+        """Whether a field is one of the file's own, and not worked out."""
+        known = self.settings.fields.get(owner, {})
+        if f"{owner}.{name}" in self.settings.derived:
+            self._problem(
+                (owner, name),
+                f"`{name}` follows from other fields, so it cannot be given",
+                "give those that it follows from",
+                key=True,
+            )
+            return False
+        if name not in known:
+            self._problem(
+                (owner, name),
+                f"there is no field `{owner}.{name}`",
+                nearest(name, known, what="fields"),
+                key=True,
+            )
+            return False
+        return True
+
     def counters(self) -> dict[str, int]:
-        found = {}
-        for name in self._settings.counters:
-            if name in self._data:
-                try:
-                    found[name] = phrases.count(str(self._data[name]))
-                except ValueError as wrong:
-                    self._document.problem((*self._route, name), str(wrong))
+        """What counters stand at."""
+        found: dict[str, int] = {}
+        for name in self.settings.counters:
+            if name not in self.data:
+                continue
+            read = partial(phrases.count, str(self.data[name]))
+            number = self.document.attempt((*self.route, name), read)
+            if number is not None:
+                found[name] = number
         return found
 
     def topics(self) -> dict[str, bool]:
-        data = self._data.get("topics", {})
-        found = {}
-        for name, text in data.items() if isinstance(data, dict) else ():
-            if name not in self._settings.topics or text not in ("yes", "no"):
-                help = nearest(name, self._settings.topics, what="topics")
-                self._document.problem(
-                    (*self._route, "topics", name),
+        """Which topics are said yes to, and which no."""
+        data, known = self.data.get("topics", {}), self.settings.topics
+        if not isinstance(data, dict):
+            return {}
+        for name, text in data.items():
+            if name not in known or text not in ("yes", "no"):
+                self._problem(
+                    ("topics", name),
                     "a topic with `yes` or `no`",
-                    help,
+                    nearest(name, known, what="topics"),
                     key=True,
                 )
-            found[name] = text == "yes"
-        return found
+        return {name: text == "yes" for name, text in data.items()}
 
     def words(self, name: str) -> tuple[str, ...]:
-        data = self._data.get(name, [])
-        return (
-            tuple(str(each) for each in data)
-            if isinstance(data, list)
-            else (str(data),)
-        )
+        """One word or a list of them."""
+        items = items_at((*self.route, name), self.data.get(name))
+        return tuple(str(word) for _, word in items)
 
     def segments(self) -> tuple[str, ...]:
-        for name in (found := self.words("in_segment")):
-            if name not in self._settings.segments:
-                help = nearest(name, self._settings.segments, what="segments")
-                self._document.problem(
-                    (*self._route, "in_segment"), f"there is no segment `{name}`", help
+        """The segments that the contact is in."""
+        names, known = self.words("in_segment"), self.settings.segments
+        route: Route = (*self.route, "in_segment")
+        for name in names:
+            if name not in known:
+                self.document.unknown(
+                    route,
+                    "segment",
+                    name,
+                    known,
                 )
-        return found
+        return names
 
     def today(self) -> date | None:
-        if "today" not in self._data:
+        """The day on which the test begins."""
+        text = self.data.get("today")
+        if text is None:
             return None
-        try:
-            return parse_date(str(self._data["today"]))
-        except ValueError as wrong:
-            self._document.problem((*self._route, "today"), str(wrong))
-            return None
+        route: Route = (*self.route, "today")
+        return self.document.attempt(route, lambda: parse_date(str(text)))
+
+    def _problem(
+        self,
+        route: Route,
+        sentence: str,
+        help: str | None = None,
+        *,
+        key: bool = False,
+    ) -> None:
+        self.document.problem(
+            (*self.route, *route),
+            sentence,
+            help,
+            key=key,
+        )
+
+
+# --- what happens, and what must come of it
 
 
 def _happens(
-    document: Document, settings: Settings, route: Route, data: Mapping[str, Any]
+    document: Document, route: Route, data: Mapping[str, Any]
 ) -> Iterator[Happening]:
+    """`happens:`, the events in the order of the file."""
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
-        for here, each in _several((*route, text), value):
-            if isinstance(each, dict):
-                fields = {
-                    name: inner
-                    for name, inner in each.items()
-                    if name != "event" and isinstance(inner, str)
-                }
-                name = each.get("event", "")
-            else:
-                fields, name = {}, each
-            try:
-                event = phrases.event_name(str(name))
-            except ValueError as wrong:
-                document.problem(
-                    here,
-                    str(wrong),
-                    "write `order.placed`, or `{ event: order.placed, total: 120 }`",
-                )
-                continue
-            if wall:
-                yield Happening(wall, event, fields, document.place(here))
+        for item_route, item in items_at((*route, text), value):
+            name, fields = _event_of(item)
+            read = partial(phrases.event_name, name)
+            event = document.attempt(item_route, read, HOW_HAPPENS)
+            if wall and event is not None:
+                yield Happening(wall, event, fields, document.place(item_route))
+
+
+def _event_of(item: Data) -> tuple[str, dict[str, str]]:
+    """The name and the fields of an event; what is no plain value is left out."""
+    if not isinstance(item, dict):
+        return str(item), {}
+    # Events have no lists; what is none is left to whoever reads the event.
+    fields = {
+        name: value
+        for name, value in item.items()
+        if name != "event" and isinstance(value, str)
+    }
+    return str(item.get("event", "")), fields
 
 
 def _expect(
     document: Document, route: Route, data: Mapping[str, Any]
 ) -> Iterator[Expected]:
+    """`expect:`, the lines of the timeline."""
     for text, value in data.items():
         wall = _wall(document, (*route, text), text)
-        for here, each in _several((*route, text), value):
-            line = " ".join(str(each).split())
-            if not isinstance(each, str) or not EXPECTED.fullmatch(line):
+        for item_route, item in items_at((*route, text), value):
+            # A line folded over two in YAML is still one line of the timeline.
+            line = " ".join(str(item).split())
+            if not isinstance(item, str) or not EXPECTED.fullmatch(line):
                 document.problem(
-                    here,
-                    f"`{str(each)[:60]}` is not a line of a timeline",
+                    item_route,
+                    f"`{str(item)[:60]}` is not a line of a timeline",
                     HOW_EXPECTED,
                 )
             elif wall:
-                yield Expected(wall, line, document.place(here))
+                yield Expected(wall, line, document.place(item_route))
 
 
 def _day(text: str) -> date | None:
@@ -240,18 +313,14 @@ def _day(text: str) -> date | None:
         return None
 
 
-def _several(route: Route, value: Data) -> Iterator[tuple[Route, Data]]:
-    if isinstance(value, list):
-        yield from (((*route, n), each) for n, each in enumerate(value))
-    else:
-        yield route, value
-
-
 def _wall(document: Document, route: Route, text: str) -> datetime | None:
+    """The time of a line, on the sample contact's clock."""
     try:
         return phrases.date_time(text)
     except ValueError:
         document.problem(
-            route, f"`{text[:60]}` is not a time like `2026-07-08 15:10`", key=True
+            route,
+            f"`{text[:60]}` is not a time like `2026-07-08 15:10`",
+            key=True,
         )
         return None

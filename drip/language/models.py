@@ -1,19 +1,21 @@
-"""What the models of the files share: the kinds of values, and reading a part of a file with every problem in it.
+"""What the models of the files share: kinds of values, and reading a part of a file.
 
-What a value refers to (topics, fields, templates) is checked where campaigns and settings are built.
-pydantic's own wording never leaves this file.
+A part is read with every problem in it. What a value refers to (topics, fields,
+templates) is checked where campaigns and settings are built. pydantic's own wording
+never leaves this file.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass
 from datetime import date, timedelta
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic.fields import FieldInfo
 
 from drip.core.calendar import ClockRange, Duration, SendWindow
 from drip.core.characters import plain_key
@@ -43,24 +45,31 @@ def key(default: Any, text: str, *examples: Any, alias: str | None = None) -> An
             alias=alias,
         )
     return Field(
-        default=default, description=text, examples=list(examples), alias=alias
+        default=default,
+        description=text,
+        examples=list(examples),
+        alias=alias,
     )
 
 
+def phrase(read: Callable[[str], Any]) -> BeforeValidator:
+    """A value that `read` makes of a text, or raises ValueError for."""
+    return BeforeValidator(lambda data: read(_text(data)))
+
+
 def _text(data: Any) -> str:
+    """A text that is not empty. Raises ValueError for a list or a mapping."""
     if not isinstance(data, str):
         kind = "a list" if isinstance(data, list) else "several lines with keys"
         raise ValueError(f"a text is expected here, and this is {kind}")
+    # `topic:` with nothing behind it is a line that somebody meant to fill in.
     if not data.strip():
         raise ValueError("there is no value here")
     return data
 
 
-def phrase(read: Callable[[str], Any]) -> BeforeValidator:
-    return BeforeValidator(lambda data: read(_text(data)))
-
-
 def _yes_no(text: str) -> bool:
+    """YAML 1.1 has more words for them (`on`, `y`); these are what people write."""
     if text.casefold() in ("true", "yes"):
         return True
     if text.casefold() in ("false", "no"):
@@ -80,19 +89,28 @@ def _list(data: Any) -> Any:
     return data
 
 
+# Longer paths are refused by file systems (255 bytes a name on most).
+LONGEST_FILE_NAME = 200
+FILE_NAME_PART = re.compile(r"[\w-][\w. -]*")
+
+
 def _file_name(text: str) -> str:
-    good = len(text) <= 200 and all(
-        re.fullmatch(r"[\w-][\w. -]*", part)
-        and ".." not in part
-        and "  " not in part
-        and not part.endswith((" ", "."))
-        for part in text.split("/")
-    )
-    if not good:
-        raise ValueError(
-            f"`{text[:60]}` is not the name of a template, like `birthday/card`"
-        )
+    """The name of a template, with folders: `birthday/card`."""
+    # The name is joined to a folder, and comes from a file that several people edit.
+    good = all(_is_file_name_part(part) for part in text.split("/"))
+    if not good or len(text) > LONGEST_FILE_NAME:
+        example = "`birthday/card`"
+        raise ValueError(f"`{text[:60]}` is not the name of a template, like {example}")
     return text
+
+
+def _is_file_name_part(part: str) -> bool:
+    """Whether a file or folder can be called so on every system."""
+    # `..` would lead out of `templates/`; Windows drops dots and spaces at a name's
+    # end.
+    if ".." in part or "  " in part or part.endswith((" ", ".")):
+        return False
+    return FILE_NAME_PART.fullmatch(part) is not None
 
 
 def read_re_entry(text: str) -> Any:
@@ -100,7 +118,7 @@ def read_re_entry(text: str) -> Any:
     if text in ("never", "always"):
         return text
     if text.startswith("after "):
-        return phrases.duration(text[6:])
+        return phrases.duration(text.removeprefix("after "))
     raise ValueError(f"`{text}` is none of `never`, `always` or like `after 90 days`")
 
 
@@ -141,46 +159,83 @@ RawList = Annotated[list[Any], BeforeValidator(_list)]
 RawMap = Annotated[dict[str, Any], BeforeValidator(_mapping), EditorKind("mapping")]
 
 
+# A misspelt key that is passed over is a rule that nobody keeps.
 class Model(BaseModel):
     """Keys that are not declared are refused, with the nearest one that is."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        arbitrary_types_allowed=True,
+    )
 
 
 # Leaving out a wrong line can make the lines around it wrong.
 MOST_ROUNDS = 5
 Read = TypeVar("Read", bound=Model)
+# Keys and numbers of lists, as pydantic names a place.
+Location = tuple[str | int, ...]
+
+
+class _Error(NamedTuple):
+    """One of pydantic's errors. `given` is what was written."""
+
+    type: str
+    location: Location
+    given: Any
+    context: Mapping[str, Any]
 
 
 def read_model(
-    model: type[Read], document: Document, data: Data, route: Route = ()
+    model: type[Read],
+    document: Document,
+    data: Data,
+    route: Route = (),
 ) -> Read | None:
-    """The model of a part of a file, with what is wrong left out; every problem is then in `document`.
+    """The model of a part of a file, with what is wrong left out.
 
-    Reading goes on without the wrong lines so that one look finds all problems. None if nothing is left.
+    Every problem is then in `document`. Reading goes on without the wrong lines so that
+    one look finds all problems. None if nothing is left.
     """
-    rest, told = data, False
+    rest, reported = data, False
     for _ in range(MOST_ROUNDS):
         try:
             return model.model_validate(rest)
-        except ValidationError as error:
-            errors: list[dict[str, Any]] = [
-                dict(each) for each in error.errors(include_url=False)
-            ]
-        if not told:
-            for each in errors:
-                _translate(model, document, route, each)
-            rest, told = deepcopy(data), True
-        for each in errors:
-            # What lacks something is left out whole.
-            _leave_out(
-                rest, each["loc"][:-1] if each["type"] == "missing" else each["loc"]
-            )
+        except ValidationError as invalid:
+            errors = _errors_of(invalid)
+        if not reported:
+            for error in errors:
+                _report(
+                    model,
+                    document,
+                    route,
+                    error,
+                )
+            # The document keeps what was written: other parts still look into it.
+            rest, reported = deepcopy(data), True
+        for error in errors:
+            _leave_out(rest, error)
     return None
 
 
-def _leave_out(data: Data, location: tuple[str | int, ...]) -> None:
-    """Removes the innermost keyed value that `location` leads to."""
+def _errors_of(invalid: ValidationError) -> list[_Error]:
+    """What pydantic found, in order of the model's keys."""
+    return [
+        _Error(
+            type=error["type"],
+            location=error["loc"],
+            given=error["input"],
+            context=error.get("ctx", {}),
+        )
+        for error in invalid.errors(include_url=False)
+    ]
+
+
+def _leave_out(data: Data, error: _Error) -> None:
+    """Removes the innermost keyed value that the error is about."""
+    # What lacks something is left out whole.
+    missing = error.type == "missing"
+    location = error.location[:-1] if missing else error.location
     owner: dict[str, Data] | None = None
     last = ""
     for part in location:
@@ -192,45 +247,55 @@ def _leave_out(data: Data, location: tuple[str | int, ...]) -> None:
         del owner[last]
 
 
-def _translate(
-    model: type[Model], document: Document, route: Route, error: Mapping[str, Any]
+def _report(
+    model: type[Model],
+    document: Document,
+    route: Route,
+    error: _Error,
 ) -> None:
-    location: tuple[str | int, ...] = error["loc"]
+    """Adds pydantic's error as a problem in our own words."""
+    location = error.location
     here = (*route, *_in_file(location, document, route))
     name = str(location[-1]) if location else ""
-    match error["type"]:
+    match error.type:
         case "missing":
+            sentence, help = f"`{name}` is missing here", f"add a line `{name}: …`"
             document.problem(
                 here[:-1],
-                f"`{name}` is missing here",
-                f"add a line `{name}: …`",
+                sentence,
+                help,
                 key=True,
             )
         case "extra_forbidden":
             _unknown_key(_owner(model, location), document, here, name)
         case "value_error":
-            document.problem(here, str(error["ctx"]["error"]))
+            document.problem(here, str(error.context["error"]))
         case "literal_error":
-            given, choices = (
-                str(error["input"]),
-                str(error["ctx"]["expected"]).replace("'", ""),
-            )
-            options = choices.replace(" or ", ", ").split(", ")
-            document.problem(
-                here,
-                f"`{given}` is none of {', '.join(options)}",
-                nearest(given, options),
-            )
+            _no_choice(document, here, error)
         case "dict_type" | "model_type" | "model_attributes_type":
             document.problem(here, "lines with keys are expected here, indented below")
         case _:
             document.problem(here, "this value does not fit here")
 
 
-def _in_file(
-    location: tuple[str | int, ...], document: Document, route: Route
-) -> Route:
-    """The part of pydantic's location that is in the file (a union adds the names of its members)."""
+def _no_choice(document: Document, here: Route, error: _Error) -> None:
+    """Says which words a key can have."""
+    # pydantic lists them as `'a', 'b' or 'c'`.
+    expected = str(error.context["expected"]).replace("'", "")
+    options = expected.replace(" or ", ", ").split(", ")
+    given = str(error.given)
+    document.problem(
+        here,
+        f"`{given}` is none of {', '.join(options)}",
+        nearest(given, options),
+    )
+
+
+def _in_file(location: Location, document: Document, route: Route) -> Route:
+    """The part of pydantic's location that is in the file.
+
+    A union adds the names of its members to it.
+    """
     known: Route = ()
     for part in location:
         if (*route, *known, part) in document.values or part == location[-1]:
@@ -238,23 +303,42 @@ def _in_file(
     return known
 
 
-def _owner(model: type[Model], location: tuple[str | int, ...]) -> type[Model]:
+def _owner(model: type[Model], location: Location) -> type[Model]:
+    """The innermost model that a location lies in."""
     for part in location[:-1]:
-        field = next(
-            (f for n, f in model.model_fields.items() if part in (n, f.alias)), None
-        )
-        if field is None:
-            continue
-        for candidate in (field.annotation, *getattr(field.annotation, "__args__", ())):
-            if isinstance(candidate, type) and issubclass(candidate, Model):
-                model = candidate
+        field = next(_fields_called(model, part), None)
+        if field is not None:
+            model = _model_of(field) or model
     return model
 
 
+def _fields_called(model: type[Model], part: str | int) -> Iterator[FieldInfo]:
+    """The fields of a name, or of an alias as `from`."""
+    for name, field in model.model_fields.items():
+        if part in (name, field.alias):
+            yield field
+
+
+def _model_of(field: FieldInfo) -> type[Model] | None:
+    """The model that a field holds, itself, in a mapping, or as one of a union."""
+    found: type[Model] | None = None
+    for kind in (field.annotation, *getattr(field.annotation, "__args__", ())):
+        if isinstance(kind, type) and issubclass(kind, Model):
+            found = kind
+    return found
+
+
 def _unknown_key(
-    model: type[Model], document: Document, here: Route, name: str
+    model: type[Model],
+    document: Document,
+    here: Route,
+    name: str,
 ) -> None:
+    """Says which key may have been meant."""
     names = [field.alias or key for key, field in model.model_fields.items()]
     document.problem(
-        here, f"there is no key `{name}` here", nearest(name, names), key=True
+        here,
+        f"there is no key `{name}` here",
+        nearest(name, names),
+        key=True,
     )

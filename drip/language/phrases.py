@@ -1,7 +1,8 @@
-"""The plain phrases of values: durations, clock ranges, caps, schedules, points in time, senders.
+"""The plain phrases of values: lengths, hours, caps, schedules, moments, senders.
 
-Each takes what was written and gives what it means, or raises ValueError with a sentence that says how
-it should look.
+Each function takes what was written and returns what it means, or raises ValueError
+with a sentence that says how it should look. A new way to write a value is a row of a
+table (`UNITS`, `CRON_PHRASES`, `DAY_WORDS`) or a line in the function of its kind.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ import re
 from dataclasses import dataclass
 from datetime import datetime, time, timedelta
 from email.utils import parseaddr
+from typing import NamedTuple
 
 from cronsim import CronSim, CronSimError
 from email_validator import EmailNotValidError, validate_email
@@ -21,104 +23,141 @@ from drip.core.message import Mailbox
 from drip.core.schedule import WEEKS_FROM, Cron, Once, Schedule, Weeks
 from drip.core.steps import DayWord, FixedTime, NextClock, Until
 
-DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
-MOST = {
-    "minute": 99_999,
-    "hour": 99_999,
-    "day": 36_500,
-    "week": 5_200,
-    "month": 1_200,
-    "year": 100,
+
+def misread(text: str, why: str) -> ValueError:
+    """What to raise for a text that is not what it should be."""
+    return ValueError(f"`{text}` {why}")
+
+
+# --- lengths of time
+
+
+class Unit(NamedTuple):
+    """What one of a unit is, and how many of it anybody can mean."""
+
+    months: int
+    days: int
+    seconds: int
+    most: int
+
+
+UNITS = {
+    "minute": Unit(0, 0, 60, 99_999),
+    "hour": Unit(0, 0, 3600, 99_999),
+    "day": Unit(0, 1, 0, 36_500),
+    "week": Unit(0, 7, 0, 5_200),
+    "month": Unit(1, 0, 0, 1_200),
+    "year": Unit(12, 0, 0, 100),
 }
+# Each of them is stepped over one by one, past weekends and holidays.
 MOST_BUSINESS_DAYS = 1_000
+LENGTH = re.compile(rf"(\d{{1,5}})\s+(business\s+)?({'|'.join(UNITS)})s?")
 HOW_LONG = "a length of time looks like `2 hours`, `3 days`, `6 months` or `1 year`"
 
 
 def duration(text: str) -> Duration:
-    """`2 hours`, `3 days`, `2 weeks`, `6 months`, `1 year`."""
-    found = re.fullmatch(
-        r"(\d{1,5})\s+(business\s+)?(minute|hour|day|week|month|year)s?", text.strip()
-    )
+    """`2 hours`, `3 days`, `2 weeks`, `6 months`, `1 year`, `2 business days`."""
+    found = LENGTH.fullmatch(text.strip())
     if not found:
-        raise ValueError(f"`{text}` is not a length of time: {HOW_LONG}")
-    number = int(found[1])
+        raise misread(text, f"is not a length of time: {HOW_LONG}")
+    number, name = int(found[1]), found[3]
     if found[2]:
-        if found[3] != "day" or number > MOST_BUSINESS_DAYS:
-            raise ValueError(
-                f"`{text}` is not a number of business days, at most {MOST_BUSINESS_DAYS}"
-            )
-        return Duration(business=number)
+        return _business_days(text, number, name)
     if not number:
-        raise ValueError(f"`{text}` is no time at all: {HOW_LONG}")
-    if number > MOST[found[3]]:
-        raise ValueError(f"`{text}` is longer than 100 years")
-    match found[3]:
-        case "minute":
-            return Duration(seconds=number * 60)
-        case "hour":
-            return Duration(seconds=number * 3600)
-        case "day":
-            return Duration(days=number)
-        case "week":
-            return Duration(days=number * 7)
-        case "month":
-            return Duration(months=number)
-        case _:
-            return Duration(months=number * 12)
+        raise misread(text, f"is no time at all: {HOW_LONG}")
+    unit = UNITS[name]
+    # Dates end with the year 9999: what is added to one must not lead past it.
+    if number > unit.most:
+        raise misread(text, "is longer than 100 years")
+    return Duration(
+        months=number * unit.months,
+        days=number * unit.days,
+        seconds=number * unit.seconds,
+    )
+
+
+def _business_days(text: str, number: int, unit: str) -> Duration:
+    """`2 business days`; there are no business hours or weeks."""
+    if unit != "day" or number > MOST_BUSINESS_DAYS:
+        limit = f"at most {MOST_BUSINESS_DAYS}"
+        raise ValueError(f"`{text}` is not a number of business days, {limit}")
+    return Duration(business=number)
 
 
 def span(text: str) -> timedelta:
-    """A duration where only its length matters, as for grace: months of 30 days, years of 365."""
-    long = duration(text)
-    if long.business:
-        raise ValueError(
-            f"`{text}`: here days are counted as they come; write `{long.business} days`"
-        )
-    years, months = divmod(long.months, 12)
-    return timedelta(days=years * 365 + months * 30 + long.days, seconds=long.seconds)
+    """A duration where only its length matters, as for grace.
+
+    Months are 30 days then, years 365.
+    """
+    length = duration(text)
+    if length.business:
+        sentence = f"`{text}`: here days are counted as they come"
+        raise ValueError(f"{sentence}; write `{length.business} days`")
+    years, months = divmod(length.months, 12)
+    days = years * 365 + months * 30 + length.days
+    return timedelta(days=days, seconds=length.seconds)
+
+
+# --- hours of the day
+
+NO_TIME_OF_DAY = "is not a time of day like 9:00 or 21:30"
 
 
 def minute(text: str) -> int:
     """`9:00` or `21:30`, as a minute of the day; `24:00` is the end of it."""
     found = re.fullmatch(r"(\d{1,2}):(\d\d)", text.strip())
-    value = int(found[1]) * 60 + int(found[2]) if found else MINUTES_A_DAY + 1
-    if not found or int(found[2]) > 59 or value > MINUTES_A_DAY:
-        raise ValueError(f"`{text}` is not a time of day like 9:00 or 21:30")
-    return value
+    if not found:
+        raise misread(text, NO_TIME_OF_DAY)
+    minutes = int(found[2])
+    whole = int(found[1]) * 60 + minutes
+    if minutes > 59 or whole > MINUTES_A_DAY:
+        raise misread(text, NO_TIME_OF_DAY)
+    return whole
+
+
+def _clock_time(text: str) -> int:
+    """A minute at which something can happen.
+
+    The end of a day is the next one's 0:00.
+    """
+    return minute(text) % MINUTES_A_DAY
 
 
 def clock_range(text: str) -> ClockRange:
     """`9:00-19:00`; may cross midnight."""
     opens, dash, closes = text.partition("-")
     if not dash:
-        raise ValueError(f"`{text}` is not a range of hours like 9:00-19:00")
-    range_ = ClockRange(minute(opens) % MINUTES_A_DAY, minute(closes) or MINUTES_A_DAY)
-    if range_.opens == range_.closes or minute(opens) == MINUTES_A_DAY:
-        raise ValueError(f"`{text}` begins and ends at the same time")
-    return range_
-
-
-ON_BUSINESS_DAYS = " on business days"
+        raise misread(text, "is not a range of hours like 9:00-19:00")
+    first, last = minute(opens), minute(closes)
+    # `22:00-0:00` ends with the day.
+    hours = ClockRange(
+        opens=first % MINUTES_A_DAY,
+        closes=last or MINUTES_A_DAY,
+    )
+    if hours.opens == hours.closes or first == MINUTES_A_DAY:
+        raise misread(text, "begins and ends at the same time")
+    return hours
 
 
 def send_window(text: str) -> SendWindow:
     """`9:00-19:00`, or `9:00-17:00 on business days`."""
     hours, on, days = " ".join(text.split()).partition(" on ")
-    if on and on + days != ON_BUSINESS_DAYS:
-        raise ValueError(
-            f"`{days}` is not `business days`; a send window looks like `9:00-17:00 on business days`"
-        )
+    if on and days != "business days":
+        example = "a send window looks like `9:00-17:00 on business days`"
+        raise ValueError(f"`{days}` is not `business days`; {example}")
     return SendWindow(clock_range(hours), business_days=bool(on))
 
 
 def quiet_hours(text: str) -> ClockRange:
     """A clock range that leaves some of the day."""
-    range_ = clock_range(text)
-    if (range_.opens, range_.closes) == (0, MINUTES_A_DAY):
-        raise ValueError(
-            "quiet hours of the whole day would let no message go; use `status: paused` instead"
-        )
-    return range_
+    hours = clock_range(text)
+    if hours == ClockRange(0, MINUTES_A_DAY):
+        sentence = "quiet hours of the whole day would let no message go"
+        raise ValueError(f"{sentence}; use `status: paused` instead")
+    return hours
+
+
+# --- caps
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +170,14 @@ class CapPhrase:
     text: str
 
 
-HOW_CAPPED = "a cap looks like `1 per day, 3 per week`, `1 per 36 hours` or `at least 4 hours apart`"
+HOW_CAPPED = (
+    "a cap looks like `1 per day, 3 per week`, `1 per 36 hours` or "
+    "`at least 4 hours apart`"
+)
 WINDOWS = {"day": 1, "week": 7, "month": 30}
+APART = re.compile(r"at least (\d+ (?:hour|minute)s?) apart")
+PER_WINDOW = re.compile(rf"(\d{{1,6}}) per ({'|'.join(WINDOWS)})")
+PER_LENGTH = re.compile(r"(\d{1,6}) per (\d+ \w+)")
 
 
 def caps(text: str) -> tuple[CapPhrase, ...]:
@@ -141,22 +186,31 @@ def caps(text: str) -> tuple[CapPhrase, ...]:
 
 
 def _cap(text: str) -> CapPhrase:
-    if found := re.fullmatch(r"at least (\d+ (?:hour|minute)s?) apart", text):
-        return CapPhrase(1, 0, duration(found[1]).seconds, text)
-    if found := re.fullmatch(r"(\d{1,6}) per (day|week|month)", text):
-        return CapPhrase(int(found[1]), WINDOWS[found[2]], 0, text)
-    if found := re.fullmatch(r"(\d{1,6}) per (\d+ \w+)", text):
-        long = duration(found[2])
-        if long.business:
-            raise ValueError(
-                f"`{text}`: caps count days as they come; write `per {long.business} days`"
-            )
-        if long == Duration():
-            raise ValueError(f"`{text}` has an empty window")
-        if long.seconds:
-            return CapPhrase(int(found[1]), 0, long.seconds, text)
-        return CapPhrase(int(found[1]), long.days or long.months * 30, 0, text)
-    raise ValueError(f"`{text}` is not a cap: {HOW_CAPPED}")
+    """A distance, or a number for a day, a week, a month or a length of time."""
+    if found := APART.fullmatch(text):
+        length = duration(found[1])
+        return CapPhrase(1, 0, length.seconds, text)
+    if found := PER_WINDOW.fullmatch(text):
+        days = WINDOWS[found[2]]
+        return CapPhrase(int(found[1]), days, 0, text)
+    if found := PER_LENGTH.fullmatch(text):
+        length = duration(found[2])
+        return _cap_of_length(text, int(found[1]), length)
+    raise misread(text, f"is not a cap: {HOW_CAPPED}")
+
+
+def _cap_of_length(text: str, limit: int, length: Duration) -> CapPhrase:
+    """`1 per 36 hours`, `3 per 10 days`."""
+    if length.business:
+        sentence = f"`{text}`: caps count days as they come"
+        raise ValueError(f"{sentence}; write `per {length.business} days`")
+    if length == Duration():
+        raise misread(text, "has an empty window")
+    # A window is counted in elapsed seconds or in local days, never in both.
+    if length.seconds:
+        return CapPhrase(limit, 0, length.seconds, text)
+    days = length.days or length.months * 30
+    return CapPhrase(limit, days, 0, text)
 
 
 def when_capped(text: str) -> timedelta | None:
@@ -165,15 +219,37 @@ def when_capped(text: str) -> timedelta | None:
         return None
     if found := re.fullmatch(r"wait up to (.+)", text):
         return span(found[1])
-    raise ValueError(f"`{text}` is neither `skip` nor like `wait up to 2 days`")
+    raise misread(text, "is neither `skip` nor like `wait up to 2 days`")
 
 
+# --- schedules and moments
+
+# In cron's order: its Sunday is 0.
+DAYS = ("sunday", "monday", "tuesday", "wednesday", "thursday", "friday", "saturday")
+DAY = "|".join(DAYS)
+CLOCK = r"\d{1,2}:\d\d"
 HOW_SCHEDULED = (
-    "a schedule is a cron line (`0 10 * * THU`), a phrase (`every Thursday at 10:00`, `every day at 9:00`, "
-    "`every 2 weeks on Monday at 9:00`, `the 1st of every month at 8:00`, "
+    "a schedule is a cron line (`0 10 * * THU`), a phrase (`every Thursday at 10:00`, "
+    "`every day at 9:00`, `every 2 weeks on Monday at 9:00`, "
+    "`the 1st of every month at 8:00`, "
     "`the last Friday of every month at 9:00`) or one date and time "
     "(`2026-12-01 9:00`)"
 )
+# What stands before `at 9:00`, and the last three fields of its cron line.
+CRON_PHRASES = (
+    (r"every day", "* * *"),
+    (r"every weekday", "* * 1-5"),
+    (rf"every (?P<weekday>{DAY})", "* * {weekday}"),
+    (r"the (?P<date>\d{1,2})(?:st|nd|rd|th) of every month", "{date} * *"),
+    (r"the last day of every month", "L * *"),
+    (rf"the last (?P<weekday>{DAY}) of every month", "* * {weekday}L"),
+)
+# Cron has no weeks, so these are counted from a Monday.
+WEEKS = re.compile(
+    rf"every (\d{{1,2}}) weeks on (\w+) at ({CLOCK})(?: from (\d{{4}}-\d\d-\d\d))?",
+    re.I,
+)
+DATE_TIME = re.compile(rf"(\d{{4}}-\d\d-\d\d)[ T]({CLOCK})")
 
 
 def schedule(text: str) -> Schedule:
@@ -181,35 +257,38 @@ def schedule(text: str) -> Schedule:
     text = text.strip()
     if DATE_TIME.fullmatch(text):
         return Once(date_time(text), text)
-    if found := re.fullmatch(WEEKS, text, re.I):
+    if found := WEEKS.fullmatch(text):
         return _weeks(found, text)
-    line = _phrase_to_cron(text) or text
+    line = _cron_line(text) or text
+    # CronSim takes a sixth field for seconds; nothing is sent by the second.
     if len(line.split()) != 5:
-        raise ValueError(f"`{text}` is not a schedule: {HOW_SCHEDULED}")
+        raise misread(text, f"is not a schedule: {HOW_SCHEDULED}")
     try:
         CronSim(line, datetime.combine(WEEKS_FROM, time()))
-        return Cron(line, text)
     except CronSimError as error:
-        raise ValueError(
-            f"`{text}` is not a cron line ({error}): {HOW_SCHEDULED}"
-        ) from None
-
-
-WEEKS = r"every (\d{1,2}) weeks on (\w+) at (\d{1,2}:\d\d)(?: from (\d{4}-\d\d-\d\d))?"
+        sentence = f"`{text}` is not a cron line ({error})"
+        raise ValueError(f"{sentence}: {HOW_SCHEDULED}") from None
+    return Cron(line, text)
 
 
 def _weeks(found: re.Match[str], text: str) -> Weeks:
+    """`every 2 weeks on Monday at 9:00`, counted from a Monday."""
     number, day = int(found[1]), found[2].casefold()
     if day not in DAYS or not 1 <= number <= 52:
-        raise ValueError(
-            f"`{text}` is not a schedule like `every 2 weeks on Monday at 9:00`"
-        )
-    weekday = (DAYS.index(day) - 1) % 7
-    start = parse_date(found[4]) if found[4] else WEEKS_FROM
-    return Weeks(number, weekday, minute(found[3]) % MINUTES_A_DAY, start, text)
+        example = "`every 2 weeks on Monday at 9:00`"
+        raise ValueError(f"`{text}` is not a schedule like {example}")
+    return Weeks(
+        number=number,
+        weekday=_weekday(day),
+        minute=_clock_time(found[3]),
+        start=parse_date(found[4]) if found[4] else WEEKS_FROM,
+        text=text,
+    )
 
 
-DATE_TIME = re.compile(r"(\d{4}-\d\d-\d\d)[ T](\d{1,2}:\d\d)")
+def _weekday(day: str) -> int:
+    """The number that Python gives a day: Monday is 0."""
+    return (DAYS.index(day) - 1) % 7
 
 
 def date_time(text: str) -> datetime:
@@ -218,33 +297,35 @@ def date_time(text: str) -> datetime:
     try:
         if not found:
             raise ValueError
-        return datetime.combine(parse_date(found[1]), time()) + timedelta(
-            minutes=minute(found[2])
-        )
+        midnight = datetime.combine(parse_date(found[1]), time())
+        # 24:00 of the last day there is lies past what a datetime holds.
+        return midnight + timedelta(minutes=minute(found[2]))
     except (ValueError, OverflowError):
         raise ValueError(
             f"`{text[:60]}` is not a date and time like 2026-12-01 9:00"
         ) from None
 
 
-def _phrase_to_cron(text: str) -> str | None:
-    found = re.fullmatch(r"(.+) at (\d{1,2}:\d\d)", text, re.I)
+def _cron_line(text: str) -> str | None:
+    """The cron line of a phrase like `every Thursday at 10:00`; None if it is none."""
+    found = re.fullmatch(rf"(.+) at ({CLOCK})", text, re.I)
     if not found:
         return None
-    when, at = found[1].casefold(), minute(found[2]) % MINUTES_A_DAY
-    clock = f"{at % 60} {at // 60}"
-    if when == "every day":
-        return f"{clock} * * *"
-    if when == "every weekday":
-        return f"{clock} * * 1-5"
-    if (day := re.fullmatch(r"every (\w+)", when)) and day[1] in DAYS:
-        return f"{clock} * * {DAYS.index(day[1])}"
-    if day := re.fullmatch(r"the (\d{1,2})(?:st|nd|rd|th) of every month", when):
-        return f"{clock} {day[1]} * *"
-    if when == "the last day of every month":
-        return f"{clock} L * *"
-    if (day := re.fullmatch(r"the last (\w+) of every month", when)) and day[1] in DAYS:
-        return f"{clock} * * {DAYS.index(day[1])}L"
+    hour, minutes = divmod(_clock_time(found[2]), 60)
+    days = _cron_days(found[1].casefold())
+    return f"{minutes} {hour} {days}" if days else None
+
+
+def _cron_days(when: str) -> str | None:
+    """The last three fields of a cron line: days of the month, months, weekdays."""
+    for pattern, fields in CRON_PHRASES:
+        found = re.fullmatch(pattern, when)
+        if found is None:
+            continue
+        parts = found.groupdict()
+        if "weekday" in parts:
+            parts["weekday"] = DAYS.index(parts["weekday"])
+        return fields.format(**parts)
     return None
 
 
@@ -259,84 +340,106 @@ class DatePhrase:
 def date_phrase(text: str) -> DatePhrase:
     """`vehicle.oil_change_due`, `14 days before …`, `6 months after …`."""
     if found := re.fullmatch(r"(.+) (before|after) ([\w.]+)", text.strip()):
-        long = duration(found[1])
-        if long.business:
-            raise ValueError(
-                f"`{found[1]}`: a date moves by days, weeks, months or years"
-            )
-        if long.seconds:
-            raise ValueError(
-                f"`{found[1]}` is shorter than a day; a date moves by days, weeks, months or years"
-            )
-        return DatePhrase(-long if found[2] == "before" else long, found[3])
+        offset = _whole_days(found[1])
+        return DatePhrase(-offset if found[2] == "before" else offset, found[3])
     if re.fullmatch(r"[\w.]+", text.strip()):
         return DatePhrase(Duration(), text.strip())
-    raise ValueError(
-        f"`{text}` is not a date field, nor like `14 days before lease.lease_end`"
-    )
+    example = "`14 days before lease.lease_end`"
+    raise ValueError(f"`{text}` is not a date field, nor like {example}")
+
+
+MOVED_BY = "a date moves by days, weeks, months or years"
+
+
+def _whole_days(text: str) -> Duration:
+    """A length by which a date can be moved: a date has no hours."""
+    length = duration(text)
+    if length.business:
+        raise ValueError(f"`{text}`: {MOVED_BY}")
+    if length.seconds:
+        raise misread(text, f"is shorter than a day; {MOVED_BY}")
+    return length
 
 
 DAY_WORDS: dict[str, DayWord] = {
     "business day": "business day",
     "weekday": "business day",
     "tomorrow": "tomorrow",
-    "day": "day",
 }
 HOW_UNTIL = (
-    "`wait: until` takes a moment like `until Friday at 9:00`, `until next business day at 10:00`, "
-    "`until 18:00`, `until 2026-12-01 9:00` or `until 5 days before coupon.expires`"
+    "`wait: until` takes a moment like `until Friday at 9:00`, "
+    "`until next business day at 10:00`, `until 18:00`, `until 2026-12-01 9:00` "
+    "or `until 5 days before coupon.expires`"
+)
+NEXT_CLOCK = re.compile(
+    rf"(?:(?:next )?(business day|weekday|day|\w+day|tomorrow) at )?({CLOCK})", re.I
 )
 
 
 def until(text: str) -> Until | DatePhrase:
-    """What stands after `until`. A date that is not known yet comes back as its phrase."""
+    """What stands after `until`.
+
+    A date that is not known yet comes back as its phrase.
+    """
     text = text.strip()
     if DATE_TIME.fullmatch(text):
         return FixedTime(date_time(text))
-    if found := re.fullmatch(
-        r"(?:(?:next )?(business day|weekday|day|\w+day|tomorrow) at )?(\d{1,2}:\d\d)",
-        text,
-        re.I,
-    ):
-        at, day = minute(found[2]) % MINUTES_A_DAY, (found[1] or "day").casefold()
-        if day in DAYS:
-            return NextClock(at, "day", (DAYS.index(day) - 1) % 7)
-        if day in DAY_WORDS and (day != "day" or found[1] is None):
-            return NextClock(at, DAY_WORDS[day])
+    if (found := NEXT_CLOCK.fullmatch(text)) and (clock := _next_clock(found)):
+        return clock
     try:
         phrase = date_phrase(text)
     except ValueError:
         raise ValueError(f"`until {text}` is no moment: {HOW_UNTIL}") from None
+    # A bare word is no date's name: `until Friday` lacks its hour.
     if "." not in phrase.field:
         raise ValueError(f"`until {text}` is no moment: {HOW_UNTIL}")
     return phrase
 
 
+def _next_clock(found: re.Match[str]) -> NextClock | None:
+    """`Friday at 9:00`, `next business day at 10:00`, `18:00`."""
+    at = _clock_time(found[2])
+    if found[1] is None:
+        return NextClock(at, "day")
+    day = found[1].casefold()
+    if day in DAYS:
+        return NextClock(at, "day", _weekday(day))
+    # `day at 9:00` is no row there: it could mean today or tomorrow.
+    word = DAY_WORDS.get(day)
+    return NextClock(at, word) if word else None
+
+
+# --- what else stands in a file
+
+
+GOOD_FOR_DAYS = "a coupon is good until the end of a day; write `in 1 day` or more"
+
+
 def expires(text: str) -> Duration | None:
-    """`in 30 days`, or `never`."""
+    """`in 30 days`, or `never` (None)."""
     if text == "never":
         return None
-    long = duration(text.removeprefix("in "))
-    if long.seconds:
-        raise ValueError(
-            f"`{text}`: a coupon is good until the end of a day; write `in 1 day` or more"
-        )
-    return long
+    length = duration(text.removeprefix("in "))
+    if length.seconds:
+        raise ValueError(f"`{text}`: {GOOD_FOR_DAYS}")
+    return length
 
 
 def points(text: str) -> int:
     """`50`, `add 50`, `redeem 100` (negative)."""
     found = re.fullmatch(r"(?:(add|redeem) )?(-?\d{1,9})", text.strip())
-    if not found or int(found[2]) == 0 or (found[1] and found[2].startswith("-")):
-        raise ValueError(f"`{text}` is no number of points like `50` or `redeem 100`")
-    return -int(found[2]) if found[1] == "redeem" else int(found[2])
+    number = int(found[2]) if found else 0
+    # Redeeming a negative number would add.
+    if not found or number == 0 or (found[1] and number < 0):
+        raise misread(text, "is no number of points like `50` or `redeem 100`")
+    return -number if found[1] == "redeem" else number
 
 
 def winner(text: str) -> Duration:
     """`goal after 14 days`."""
     found = re.fullmatch(r"goal after (.+)", text.strip())
     if not found:
-        raise ValueError(f"`{text}` is not like `goal after 14 days`")
+        raise misread(text, "is not like `goal after 14 days`")
     return duration(found[1])
 
 
@@ -344,14 +447,15 @@ def percent(text: str) -> float:
     """`10%` as 0.1."""
     found = re.fullmatch(r"(\d{1,3}(?:\.\d{1,3})?)\s*%", text.strip())
     if not found or float(found[1]) > 100:
-        raise ValueError(f"`{text}` is not a share like `10%`")
+        raise misread(text, "is not a share like `10%`")
     return float(found[1]) / 100
 
 
 def count(text: str) -> int:
     """A whole number."""
+    # Nine digits fit the database's integers of 32 bits.
     if not re.fullmatch(r"\d{1,9}", text.strip()):
-        raise ValueError(f"`{text}` is not a whole number")
+        raise misread(text, "is not a whole number")
     return int(text)
 
 
@@ -361,23 +465,27 @@ EVENT_NAME = re.compile(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)+")
 def event_name(text: str) -> str:
     """`order.placed`."""
     if not EVENT_NAME.fullmatch(text):
-        raise ValueError(f"`{text}` is not an event's name like `order.placed`")
+        raise misread(text, "is not an event's name like `order.placed`")
     return text
 
 
+MAILBOX_EXAMPLE = "`Maple Street <hello@maplestreet.example>`"
+
+
 def mailbox(text: str) -> Mailbox:
-    """`Maple Street <hello@maplestreet.example>` or an address alone."""
+    """`Maple Street <hello@maplestreet.example>` or an address alone.
+
+    As a mailbox of RFC 5322, section 3.4.
+    """
+    # A line break would begin another header of the mail (RFC 5322, 2.2).
     if any(char < " " for char in text):
-        raise ValueError(
-            "a sender stands in one line, like `Maple Street <hello@maplestreet.example>`"
-        )
+        raise ValueError(f"a sender stands in one line, like {MAILBOX_EXAMPLE}")
     name, address = parseaddr(text)
     try:
+        # Reserved names (RFC 2606) are what examples and tests are written with.
         validate_email(address, check_deliverability=False, test_environment=True)
     except EmailNotValidError:
-        raise ValueError(
-            f"`{text}` is not a sender like `Maple Street <hello@maplestreet.example>`"
-        ) from None
+        raise ValueError(f"`{text}` is not a sender like {MAILBOX_EXAMPLE}") from None
     return Mailbox(name, address)
 
 
@@ -387,6 +495,6 @@ def priority(text: str) -> int:
         return PRIORITIES[text]
     if re.fullmatch(r"\d{1,3}", text) and int(text) <= 100:
         return int(text)
-    raise ValueError(
-        f"`{text}` is not a priority: low, normal, high, or a number from 0 to 100"
+    raise misread(
+        text, "is not a priority: low, normal, high, or a number from 0 to 100"
     )

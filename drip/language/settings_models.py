@@ -24,7 +24,10 @@ from drip.language.models import (
 
 
 class BusinessModel(Model):
+    """`business:`, who writes."""
+
     name: Text = key(..., "Who writes", "Maple Street Garage")
+    # CAN-SPAM asks for it in every marketing mail (15 U.S.C. 7704(a)(5)(A)(iii)).
     address: Text = key(
         ...,
         "The postal address, printed in every marketing mail",
@@ -33,6 +36,8 @@ class BusinessModel(Model):
 
 
 class PagesModel(Model):
+    """`pages:`, what links lead to."""
+
     color: Annotated[str, phrase(str), EditorKind("colour")] = key(
         "#1f4d3a", "Of buttons, as six digits", "#1f4d3a"
     )
@@ -42,12 +47,17 @@ YesNo = Annotated[Literal["yes", "no"], phrase(str)]
 
 
 class TrackingModel(Model):
+    """`tracking:`, off unless it is switched on."""
+
+    # Links that lead over another domain than the text says look like phishing, so they
+    # lead over the workspace's own pages or nowhere.
     clicks: YesNo = key(
         "yes",
         "Links of mails lead over your pages, so that clicks are known",
         "yes",
         "no",
     )
+    # Apple's Mail fetches all pictures by itself, whether anybody looks or not.
     opens: YesNo = key(
         "no",
         "A picture of one dot says that a mail was shown: weak evidence",
@@ -57,18 +67,26 @@ class TrackingModel(Model):
 
 
 class WebhookModel(Model):
+    """One of `webhooks:`."""
+
     url: Text = key(
         ..., "Where it is posted, signed", "https://crm.maplestreet.example/drip"
     )
+    # Without a signature anybody could tell the other program anything.
     secret: Text = key(..., "What it is signed with", "secret:CRM_HOOK")
     on: Annotated[Any, EditorKind("notices")] = key(
         ..., "What it is told of", "sent, bounced, unsubscribed, goal"
     )
+    # An address within one's own network is refused otherwise: who may edit a file must
+    # not reach what only the server can.
     private: YesNo = key("no", "Whether it is within your own network", "yes", "no")
 
 
 class TopicModel(Model):
+    """One of `topics:`, about which people say yes or no."""
+
     title: Text = key(..., "What people see", "Thursday newsletter")
+    # GDPR, article 7(1): who says that there was consent has to prove it.
     opt_in: Annotated[OptIn, phrase(str)] = key(
         ...,
         "`implied` is open until someone says no; the others only after a yes",
@@ -76,12 +94,15 @@ class TopicModel(Model):
         "single",
         "implied",
     )
+    # Canada's CASL gives an implied consent two years (section 10(10)).
     expires: Long | None = key(
         None, "How long an implied consent holds after the last event", "2 years"
     )
 
 
 class CounterModel(Model):
+    """One of `counters:`, with the events that change it."""
+
     add: Annotated[Any, EditorKind("events")] = key(
         None, "Events that add", "coffee.bought"
     )
@@ -97,7 +118,10 @@ class CounterModel(Model):
 
 
 class CouponSettingsModel(Model):
+    """One of `coupons:`."""
+
     offer: Text = key(..., "What it is good for; {{ coupon.offer }}", "15% off")
+    # A shop that knows only its own codes takes those of a `list`.
     codes: Annotated[Literal["unique", "list"], phrase(str)] = key(
         "unique",
         "`unique` codes are made, those of a `list` are imported",
@@ -108,6 +132,8 @@ class CouponSettingsModel(Model):
 
 
 class SurveyModel(Model):
+    """One of `surveys:`."""
+
     question: Text = key(..., "What is asked", "How did we do?")
     scores: Annotated[str, phrase(str), EditorKind("scores")] = key(
         "1-5", "The lowest and the highest answer", "1-5", "0-10"
@@ -115,7 +141,10 @@ class SurveyModel(Model):
 
 
 class SettingsModel(Model):
+    """`_settings.yaml` as a whole."""
+
     business: BusinessModel | None = key(None, "Name and postal address")
+    # Nine in the morning by UTC is the middle of the night for half of the world.
     timezone: Zone = key(
         "UTC",
         "The business' zone; for contacts whose own is unknown",
@@ -136,15 +165,18 @@ class SettingsModel(Model):
         "9:00-19:00",
         "9:00-17:00 on business days",
     )
+    # No telephone solicitation before 8:00 and after 21:00 (47 CFR 64.1200(c)(1)).
     quiet_hours: QuietHours | None = key(
         None, "Nothing but transactional messages leaves then", "21:00-8:00"
     )
     holidays: Annotated[Any, EditorKind("holidays")] = key(
         None, "A country, or dates: they are no business days", "US", ["2026-12-24"]
     )
+    # Counted over all campaigns: each of them alone knows nothing of the others.
     frequency_caps: Annotated[RawMap, EditorKind("caps by scope")] = key(
         dict, "By `all`, channel or topic", {"all": "1 per day, 3 per week"}
     )
+    # Longer waits pile up: what is put off on Friday competes with all of Monday.
     when_capped: WhenCapped = key(
         timedelta(days=2), "What a full cap does", "wait up to 2 days", "skip"
     )
@@ -157,6 +189,8 @@ class SettingsModel(Model):
     transports: Annotated[dict[str, RawMap], EditorKind("transports")] = key(
         dict, "How messages leave, by channel", {"email": {"use": "files"}}
     )
+    # An address that does not exist is written to for ever where bounces go unread, and
+    # providers close the account.
     inbound: Annotated[RawMap, EditorKind("inbound")] = key(
         dict,
         "The mailbox (IMAP) that bounces and complaints come back to",
@@ -192,11 +226,14 @@ class SettingsModel(Model):
     surveys: dict[str, SurveyModel] = key(
         dict, "Questions", {"satisfaction": {"question": "How did we do?"}}
     )
+    # They are about people, so they do not stay longer than anybody asks (GDPR,
+    # 5(1)(e)).
     keep_reasons: Grace = key(
         timedelta(days=730),
         "How long the reasons why messages did not go are kept",
         "2 years",
     )
+    # Its password stands in DRIP_DATABASE alone: this file is shared and kept in git.
     database: Text | None = key(
         None, "A file, or a PostgreSQL server; else .drip/drip.db", ".drip/drip.db"
     )

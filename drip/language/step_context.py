@@ -1,31 +1,41 @@
-"""What the steps of a campaign take from around them, and how the values that several steps share are read."""
+"""What the steps of a campaign take from around them.
+
+And how the values that several steps share are read.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, TypeGuard, TypeVar
 
 from drip.core.campaign import DateTrigger, Trigger
+from drip.core.channels import CHANNELS
 from drip.core.characters import hidden_in
 from drip.core.conditions import Condition
-from drip.core.settings import CHANNELS, Settings
+from drip.core.settings import Settings
 from drip.core.steps import Point
-from drip.errors import nearest
+from drip.errors import Place, nearest
 from drip.language.campaign_models import CampaignModel
 from drip.language.conditions import Scope
 from drip.language.conditions import condition as read_condition
 from drip.language.phrases import DatePhrase
-from drip.language.reader import Document, Route
+from drip.language.reader import Document, Route, items_at
 
 Result = TypeVar("Result")
 COUPON_EXPIRES = "coupon.expires"
+# What was written is repeated in a sentence, so only its beginning.
+SHORT = 60
 
 
 @dataclass(frozen=True, slots=True)
 class StepContext:
-    """One campaign as its steps see it. `issued` are the coupons of the steps read so far."""
+    """One campaign as its steps see it.
+
+    `grace` is the trigger's own, `opens` the minute of the day at which messages
+    without a clock time go out. `issued` are the coupons of the steps read so far.
+    """
 
     document: Document
     settings: Settings
@@ -38,72 +48,82 @@ class StepContext:
     issued: list[str] = field(default_factory=list)
 
     def channels(self, route: Route, data: Any) -> tuple[str, ...]:
-        found = []
-        for n, item in enumerate(
-            data if isinstance(data, list) else [] if data is None else [data]
-        ):
-            where: Route = (*route, n) if isinstance(data, list) else route
+        """One channel or a list of them, without those that there are not."""
+        found: list[str] = []
+        for item_route, item in items_at(route, data):
             if item not in CHANNELS:
-                help = nearest(str(item), CHANNELS, what="channels")
-                self.problem(where, f"there is no channel `{short(item)}`", help)
+                self.problem(
+                    item_route,
+                    f"there is no channel `{short(item)}`",
+                    nearest(str(item), CHANNELS, what="channels"),
+                )
             elif item in found:
-                self.problem(where, f"`{item}` stands here twice")
+                self.problem(item_route, f"`{item}` stands here twice")
             else:
-                found.append(item)
+                found.append(str(item))
         return tuple(found)
 
     def point(
-        self, route: Route, phrase: DatePhrase | None, opens: int
+        self,
+        route: Route,
+        phrase: DatePhrase | None,
+        opens: int,
     ) -> Point | None:
+        """The moment that a step hangs on: a date, moved, at `opens`."""
         if phrase is None:
             return None
-        trigger, settings = self.trigger, self.settings
-        owner = phrase.field.partition(".")[0]
         if phrase.field == COUPON_EXPIRES:
-            if not self.issued:
-                self.problem(
-                    route,
-                    "no coupon is issued before this step",
-                    "put a `coupon:` step before it",
-                )
-            return Point(phrase.field, phrase.offset, opens)
-        if not (isinstance(trigger, DateTrigger) and phrase.field == trigger.name):
-            if settings.date_field(phrase.field) is None:
-                names = [
-                    f"{kind}.{name}"
-                    for kind, own in settings.fields.items()
-                    for name in own
-                    if own[name].is_date
-                ]
-                names += [
-                    *(name for name in settings.derived if settings.date_field(name)),
-                    COUPON_EXPIRES,
-                ]
-                self.problem(
-                    route,
-                    f"there is no date `{phrase.field}`",
-                    nearest(phrase.field, names, what="dates"),
-                )
-            elif owner not in ("contact", self.model.for_each):
-                self.problem(
-                    route,
-                    f"`{phrase.field}` is a date of a {owner}",
-                    f"add `for_each: {owner}`",
-                )
+            self._needs_coupon(route)
+        elif not self._is_trigger(phrase.field):
+            self._needs_date(route, phrase.field)
         return Point(phrase.field, phrase.offset, opens)
 
-    def words(self, route: Route, data: Any, what: str) -> tuple[str, ...]:
-        """One word or a list of them."""
-        items = data if isinstance(data, list) else [] if data is None else [data]
-        found = [
-            item
-            for item in items
-            if isinstance(item, str) and item.strip() and "\0" not in item
-        ]
-        if len(found) < len(items) or (isinstance(data, list) and not items):
+    def _is_trigger(self, name: str) -> bool:
+        """Whether a date is the one that started the run, so that it is known."""
+        return isinstance(self.trigger, DateTrigger) and name == self.trigger.name
+
+    def _needs_coupon(self, route: Route) -> None:
+        """That a code is issued before something hangs on its end."""
+        if not self.issued:
+            self.problem(
+                route,
+                "no coupon is issued before this step",
+                "put a `coupon:` step before it",
+            )
+
+    def _needs_date(self, route: Route, name: str) -> None:
+        """That there is a date of this name, and that it is the run's."""
+        owner = name.partition(".")[0]
+        if self.settings.date_field(name) is None:
+            known = [*self.settings.dates, COUPON_EXPIRES]
+            self.document.unknown(
+                route,
+                "date",
+                name,
+                known,
+            )
+        elif owner not in ("contact", self.model.for_each):
+            # A contact may have several vehicles: nobody could say whose date is meant.
+            self.problem(
+                route,
+                f"`{name}` is a date of a {owner}",
+                f"add `for_each: {owner}`",
+            )
+
+    def words(
+        self,
+        route: Route,
+        data: Any,
+        what: str,
+    ) -> tuple[str, ...]:
+        """One word or a list of them; `what` says of which kind they are."""
+        items = [item for _, item in items_at(route, data)]
+        found = [item for item in items if _is_word(item)]
+        if len(found) < len(items) or data == []:
             self.problem(route, f"{what}, or a list of them, is expected here")
-        for item in found:
-            if hidden := hidden_in(item):
+        for word in found:
+            # Two tags that look alike and are not would divide people by nothing.
+            if hidden := hidden_in(word):
                 self.problem(
                     route,
                     f"this holds the character {hidden}, which nobody can see",
@@ -112,23 +132,43 @@ class StepContext:
         return tuple(found)
 
     def condition(self, route: Route, data: Any) -> Condition | None:
-        return (
-            None
-            if data is None
-            else read_condition(self.document, route, data, self.scope)
-        )
+        """The condition written there; None where there is none, or a broken one."""
+        if data is None:
+            return None
+        return read_condition(self.document, route, data, self.scope)
+
+    def place(self, route: Route) -> Place:
+        """Where a value stands."""
+        return self.document.place(route)
 
     def attempt(self, route: Route, read: Callable[[], Result]) -> Result | None:
-        try:
-            return read()
-        except ValueError as wrong:
-            self.problem(route, str(wrong))
-        return None
+        """What `read` returns.
+
+        None where it raises ValueError, which is a problem then.
+        """
+        return self.document.attempt(route, read)
 
     def problem(
-        self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
+        self,
+        route: Route,
+        sentence: str,
+        help: str | None = None,
+        *,
+        key: bool = False,
     ) -> None:
-        self.document.problem(route, sentence, help, key=key)
+        """Adds a problem of the value at `route`, or of its key."""
+        self.document.problem(
+            route,
+            sentence,
+            help,
+            key=key,
+        )
+
+
+def _is_word(item: object) -> TypeGuard[str]:
+    """Whether it is a text that can be kept."""
+    # PostgreSQL keeps no text that holds a NUL.
+    return isinstance(item, str) and bool(item.strip()) and "\0" not in item
 
 
 def plain(data: Any) -> str:
@@ -140,11 +180,8 @@ def plain(data: Any) -> str:
 
 def short(data: Any) -> str:
     """What was written, so short that it can stand in a sentence."""
-    text = (
-        data
-        if isinstance(data, str)
-        else "a list"
-        if isinstance(data, list)
-        else "lines with keys"
-    )
-    return text if len(text) <= 60 else f"{text[:57]}…"
+    if isinstance(data, list):
+        return "a list"
+    if not isinstance(data, str):
+        return "lines with keys"
+    return data if len(data) <= SHORT else f"{data[: SHORT - 3]}…"

@@ -1,37 +1,35 @@
-"""`steps:` of a campaign to its flat program: arms are laid out one after the other, and every step knows what follows."""
+"""`steps:` of a campaign to its flat program.
+
+Arms are laid out one after the other, and every step knows what follows. What each verb
+becomes is read in `STEP_READERS` and `actions.ACTIONS`; its keys are in
+`campaign_models`.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
-from typing import Any, TypeVar
+from typing import Any
 
+from drip.core.calendar import Duration
 from drip.core.conditions import Condition
-from drip.core.message import Mailbox
-from drip.core.steps import (
-    Branch,
-    End,
-    SendStep,
-    Split,
-    Step,
-    Until,
-    Wait,
-    WaitFor,
-    WaitUntil,
-)
+from drip.core.steps import Branch, End, Split, Step, Until, Wait, WaitFor, WaitUntil
 from drip.errors import nearest
 from drip.language import campaign_models as models
 from drip.language import phrases
 from drip.language.actions import action, task
 from drip.language.models import read_model
 from drip.language.phrases import DatePhrase
-from drip.language.reader import Data, Route
+from drip.language.reader import Data, Document, Route, items_at
+from drip.language.sending import send
 from drip.language.step_context import StepContext, short
 
-Result = TypeVar("Result")
 VERBS = tuple(models.STEPS)
-# Of a campaign, arms counted too: what a run walks through at once takes a moment for each.
+# Of a campaign, arms counted too: what a run walks through at once takes a moment for
+# each.
 MOST_STEPS = 500
+# Shares are written with a few decimals, and a third of 100% is none of them.
+SHARES_MAY_DIFFER = 1e-6
 
 
 class Label:
@@ -42,11 +40,21 @@ class Label:
         self.same_as: Label | None = None
 
     def resolved(self) -> int:
+        """Its position, once everything is laid out."""
         here = self
         while here.same_as is not None:
             here = here.same_as
         assert here.position is not None
         return here.position
+
+
+@dataclass
+class _Ways:
+    """The ways of a branch that are read so far; `otherwise` is the one that is left."""
+
+    arms: list[tuple[Condition, Label]] = field(default_factory=list)
+    otherwise: Label | None = None
+    broken: bool = False
 
 
 # What makes a step once all labels have their positions.
@@ -57,22 +65,33 @@ Maker = Callable[[], Step]
 class StepReader:
     """Reads one campaign's steps; every problem is then in the document."""
 
-    around: StepContext
+    context: StepContext
     _makers: list[Maker] = field(default_factory=list)
     _ids: dict[str, Route] = field(default_factory=dict)
+    _end: Label = field(default_factory=Label)
 
     def read(self) -> tuple[Step, ...]:
         """The program."""
-        end = Label()
-        self._end = end
-        self._block(("steps",), self.around.model.steps, end)
-        end.position = len(self._makers)
+        self._block(("steps",), self.context.model.steps, self._end)
+        self._end.position = len(self._makers)
         return tuple(make() for make in self._makers)
 
-    def _block(self, route: Route, items: Any, after: Label) -> Label:
+    @property
+    def _document(self) -> Document:
+        """The file."""
+        return self.context.document
+
+    # --- laying out
+
+    def _block(
+        self,
+        route: Route,
+        items: list[Any],
+        after: Label,
+    ) -> Label:
         """Lays out a list of steps; returns where it begins."""
         if len(self._makers) + len(items) > MOST_STEPS:
-            self._problem(
+            self.context.problem(
                 route,
                 f"there are more than {MOST_STEPS} steps",
                 "make several campaigns of it",
@@ -80,69 +99,80 @@ class StepReader:
             return after
         labels = [Label() for _ in items] + [after]
         ended = False
-        for n, data in enumerate(items):
-            here: Route = (*route, n)
+        for number, (step_route, data) in enumerate(items_at(route, items)):
             if ended:
-                self._problem(
-                    here,
+                self.context.problem(
+                    step_route,
                     "nothing after `end` is ever reached",
                     "leave it out, or put it before `end`",
                 )
-            ended = self._lay_out(here, data, labels[n], labels[n + 1])
+            here, following = labels[number], labels[number + 1]
+            ended = self._lay_out(step_route, data, here, following)
         return labels[0]
 
-    def _lay_out(self, route: Route, data: Data, here: Label, after: Label) -> bool:
+    def _lay_out(
+        self,
+        route: Route,
+        data: Data,
+        here: Label,
+        after: Label,
+    ) -> bool:
         """Lays out one step; whether the run ends there."""
-        model = self._model(route, data)
-        only_if = (
-            self.around.condition((*route, "only_if"), model.only_if) if model else None
-        )
-        position = len(self._makers)
-        maker = self._step(route, model, after) if model else None
-        if model is None or maker is None:
+        model = read_step(self._document, route, data)
+        if model is None:
             here.same_as = after
+            return False
+        only_if = self.context.condition((*route, "only_if"), model.only_if)
+        # Its own place in the program is taken before its arms'.
+        position = len(self._makers)
+        place = self.context.place(route)
+        self._makers.append(lambda: End(id="", place=place))
+        make = self._maker(route, model, after)
+        if make is None:
+            # Its arms go with it: nothing leads to them.
             del self._makers[position:]
+            here.same_as = after
             return False
         here.position = position
         step_id = self._id(route, model)
-        place = self.around.document.place(route)
         self._makers[position] = lambda: replace(
-            maker(), id=step_id, place=place, only_if=only_if, next=after.resolved()
+            make(),
+            id=step_id,
+            place=place,
+            only_if=only_if,
+            next=after.resolved(),
         )
         return isinstance(model, models.EndModel) and only_if is None
 
-    def _model(self, route: Route, data: Data) -> models.StepModel | None:
-        if data == "end":
-            return models.EndModel()
-        if not isinstance(data, dict):
-            self._problem(
-                route,
-                f"`{short(data)}` is not a step",
-                f"a step is a verb and its value: {', '.join(VERBS)}",
-            )
-            return None
-        verb = next((each for each in VERBS if each in data), None)
-        if verb is None:
-            first = next(iter(data), "")
-            help = nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}"
-            self._problem(
-                (*route, first), f"there is no step `{first}`", help, key=True
-            )
-            return None
-        if verb == "end" and not data["end"]:
-            data = {name: value for name, value in data.items() if name != "end"}
-        return read_model(models.STEPS[verb], self.around.document, data, route)
+    def _maker(
+        self,
+        route: Route,
+        model: models.StepModel,
+        after: Label,
+    ) -> Maker | None:
+        """What makes the step; None where it cannot be, which is a problem then."""
+        if type(model) in ARM_READERS:
+            return ARM_READERS[type(model)](self, route, model, after)
+        read = STEP_READERS.get(type(model), action)
+        step = read(self.context, route, model)
+        return (lambda: step) if step is not None else None
 
     def _id(self, route: Route, model: models.StepModel) -> str:
-        """The given id, or verb and value; waits of one length and the like are told apart by their number."""
-        wanted = model.id or _default_id(model)
+        """The given id, or verb and value.
+
+        Waits of one length and the like are told apart by their number.
+        """
+        wanted = model.id or default_id(model)
+        # `wait 3 days #2`: waits have no name of their own, and need none.
         number, found = 1, wanted
         while found in self._ids:
             number += 1
             found = f"{wanted} #{number}"
+        # Runs are kept by the ids of their steps. A number changes when a step is put
+        # before it, so two messages may not differ by theirs alone.
         if number > 1 and (model.id or isinstance(model, models.SendModel)):
-            line = self.around.document.place(self._ids[wanted]).line
-            self._problem(
+            line = self._document.place(self._ids[wanted]).line
+            self.context.problem(
                 route,
                 f"two steps have the id `{wanted}`: the other one is in line {line}",
                 "give one of them an `id:` of its own",
@@ -150,137 +180,18 @@ class StepReader:
         self._ids[found] = route
         return found
 
-    def _step(
-        self, route: Route, model: models.StepModel, after: Label
-    ) -> Maker | None:
-        """What makes the step. Its own place in the program is taken before its arms'."""
-        position = len(self._makers)
-        self._makers.append(lambda: End(id="", place=self.around.document.place(route)))
-        made: Maker | Step | None
-        match model:
-            case models.SendModel():
-                made = self._send(route, model)
-            case models.WaitModel():
-                made = self._wait(route, model)
-            case models.WaitForModel():
-                made = self._wait_for(route, model, after)
-            case models.IfModel():
-                made = self._if(route, model, after)
-            case models.BranchModel():
-                made = self._branch(route, model, after)
-            case models.SplitModel():
-                made = self._split(route, model, after)
-            case models.TaskModel():
-                made = task(self.around, route, model)
-            case _:
-                made = action(self.around, route, model)
-        assert len(self._makers) > position
-        if isinstance(made, Step):
-            step = made
-            return lambda: step
-        return made
+    # --- waiting for an event
 
-    # --- messages and waiting
-
-    def _send(self, route: Route, model: models.SendModel) -> Step:
-        around, campaign = self.around, self.around.model
-        document, settings = around.document, around.settings
-        transactional = (
-            campaign.transactional
-            if model.transactional is None
-            else model.transactional
-        )
-        own_window = model.send_window or campaign.send_window
-        window_route: Route = (
-            (*route, "send_window") if model.send_window else ("send_window",)
-        )
-        window = own_window or settings.send_window
-        if campaign.topic is None and not transactional and campaign.transactional:
-            self._problem(
-                route, "this step is not transactional, so the campaign needs a `topic`"
-            )
-        opens = window.hours.opens if window else around.opens
-        return SendStep(
-            id="",
-            place=document.place(route),
-            template=model.send,
-            channels=self.around.channels((*route, "channel"), model.channel)
-            or ("email",),
-            sender=self._sender(route, model.sender),
-            subject=model.subject,
-            preheader=model.preheader,
-            reply_to=model.reply_to,
-            at=self.around.point((*route, "at"), model.at, opens),
-            content=model.content,
-            attach=self.around.words(
-                (*route, "attach"), model.attach, "a file of templates/"
-            ),
-            survey=self._survey(route, model.survey),
-            priority=campaign.priority if model.priority is None else model.priority,
-            grace=None
-            if transactional
-            else model.grace or campaign.grace or around.grace,
-            window=None if transactional else window,
-            window_place=document.place(window_route, key=True)
-            if own_window
-            else settings.send_window_place,
-            opens=opens,
-            transactional=transactional,
-        )
-
-    def _sender(self, route: Route, own: str | None) -> Mailbox | None:
-        senders = self.around.settings.senders
-        name = own or self.around.model.sender or "default"
-        if name in senders:
-            return senders[name] if own or self.around.model.sender else None
-        where: Route = (*route, "from") if own else ("from",)
-        help = (
-            nearest(name, senders, what="senders")
-            or "declare it under `senders:` in _settings.yaml"
-        )
-        self._problem(where, f"there is no sender `{name}`", help)
-        return None
-
-    def _survey(self, route: Route, name: str | None) -> str | None:
-        surveys = self.around.settings.surveys
-        if name is not None and surveys and name not in surveys:
-            self._problem(
-                (*route, "survey"),
-                f"there is no survey `{name}`",
-                nearest(name, surveys, what="surveys"),
-            )
-        return name
-
-    def _wait(self, route: Route, model: models.WaitModel) -> Step | None:
-        here: Route = (*route, "wait")
-        place = self.around.document.place(route)
-        if not model.wait.startswith("until "):
-            long = self.around.attempt(here, lambda: phrases.duration(model.wait))
-            return Wait(id="", place=place, duration=long) if long is not None else None
-        until = self.around.attempt(
-            here, lambda: phrases.until(model.wait.removeprefix("until "))
-        )
-        moment: Until | None = (
-            self.around.point(here, until, self.around.opens)
-            if isinstance(until, DatePhrase)
-            else until
-        )
-        return WaitUntil(id="", place=place, until=moment) if moment else None
-
-    def _wait_for(
-        self, route: Route, model: models.WaitForModel, after: Label
+    def wait_for(
+        self,
+        route: Route,
+        model: models.WaitForModel,
+        after: Label,
     ) -> Maker:
-        where = self.around.condition((*route, "where"), model.where)
-        place = self.around.document.place(route)
-        otherwise = after
-        if model.otherwise is not None:
-            if model.up_to is None:
-                self._problem(
-                    (*route, "else"),
-                    "`else:` comes after `up_to:`, which is missing",
-                    "add `up_to: 7 days`",
-                )
-            otherwise = self._end_or_block((*route, "else"), model.otherwise, after)
+        """An event, at most so long; then `else:`."""
+        where = self.context.condition((*route, "where"), model.where)
+        place = self.context.place(route)
+        otherwise = self._otherwise(route, model, after)
         return lambda: WaitFor(
             id="",
             place=place,
@@ -290,161 +201,304 @@ class StepReader:
             otherwise=otherwise.resolved(),
         )
 
-    def _end_or_block(self, route: Route, data: Any, after: Label) -> Label:
-        if data == "end":
+    def _otherwise(
+        self,
+        route: Route,
+        model: models.WaitForModel,
+        after: Label,
+    ) -> Label:
+        """What comes when the time is up: `end`, steps, or what follows anyway."""
+        here: Route = (*route, "else")
+        if model.otherwise is None:
+            return after
+        if model.up_to is None:
+            self.context.problem(
+                here,
+                "`else:` comes after `up_to:`, which is missing",
+                "add `up_to: 7 days`",
+            )
+        if model.otherwise == "end":
             return self._end
-        if not isinstance(data, list):
-            self._problem(
-                route, "`else:` takes `end` or a list of steps, each after a dash"
+        if not isinstance(model.otherwise, list):
+            self.context.problem(
+                here, "`else:` takes `end` or a list of steps, each after a dash"
             )
             return after
-        return self._block(route, data, after)
+        return self._block(here, model.otherwise, after)
 
     # --- ways
 
-    def _if(self, route: Route, model: models.IfModel, after: Label) -> Maker | None:
-        read = self.around.condition((*route, "if"), model.condition)
+    def if_(
+        self,
+        route: Route,
+        model: models.IfModel,
+        after: Label,
+    ) -> Maker | None:
+        """Two ways."""
+        condition = self.context.condition((*route, "if"), model.condition)
         if not model.then and not model.otherwise:
-            self._problem(
+            self.context.problem(
                 route,
                 "this `if:` has neither `then:` nor `else:`",
                 "add `then:` with a list of steps",
             )
-        place = self.around.document.place(route)
         then = self._block((*route, "then"), model.then, after)
         otherwise = self._block((*route, "else"), model.otherwise, after)
-        if read is None:
+        if condition is None:
             return None
+        return self._branching(route, [(condition, then)], otherwise)
+
+    def branch(
+        self,
+        route: Route,
+        model: models.BranchModel,
+        after: Label,
+    ) -> Maker | None:
+        """Several ways; the first whose condition holds is taken."""
+        here: Route = (*route, "branch")
+        if not model.branch:
+            self.context.problem(
+                here,
+                "there are no ways here",
+                "add `- if:` with `then:`",
+            )
+            return None
+        ways = _Ways()
+        for way_route, data in items_at(here, model.branch):
+            self._way(way_route, data, after, ways)
+        if ways.broken:
+            return None
+        return self._branching(route, ways.arms, ways.otherwise or after)
+
+    def _way(
+        self,
+        route: Route,
+        data: Data,
+        after: Label,
+        ways: _Ways,
+    ) -> None:
+        """Reads one way of a branch and puts it to those before it."""
+        model = read_model(models.ArmModel, self._document, data, route)
+        if ways.otherwise is not None:
+            self.context.problem(
+                route,
+                "nothing after `else:` is ever looked at",
+                "put `else:` last",
+            )
+        if model is not None and is_else(model):
+            ways.otherwise = self._block((*route, "else"), model.otherwise, after)
+            return
+        arm = self._arm(route, model, after) if model else None
+        if arm:
+            ways.arms.append(arm)
+        else:
+            ways.broken = True
+
+    def _arm(
+        self,
+        route: Route,
+        arm: models.ArmModel,
+        after: Label,
+    ) -> tuple[Condition, Label] | None:
+        """`if:` with `then:`; None where it is broken."""
+        if arm.condition is None or "otherwise" in arm.model_fields_set:
+            self.context.problem(
+                route, "each way of a `branch:` has `if:` with `then:`, or `else:`"
+            )
+            return None
+        condition = self.context.condition((*route, "if"), arm.condition)
+        label = self._block((*route, "then"), arm.then, after)
+        return (condition, label) if condition else None
+
+    def _branching(
+        self,
+        route: Route,
+        arms: list[tuple[Condition, Label]],
+        otherwise: Label,
+    ) -> Maker:
+        """The step of some arms; `otherwise` where none of them holds."""
+        place = self.context.place(route)
         return lambda: Branch(
             id="",
             place=place,
-            arms=((read, then.resolved()),),
+            arms=tuple((condition, label.resolved()) for condition, label in arms),
             otherwise=otherwise.resolved(),
         )
 
-    def _branch(
-        self, route: Route, model: models.BranchModel, after: Label
+    def split(
+        self,
+        route: Route,
+        model: models.SplitModel,
+        after: Label,
     ) -> Maker | None:
-        document, place = self.around.document, self.around.document.place(route)
-        arms: list[tuple[Condition, Label]] = []
-        otherwise: Label | None = None
-        broken = not model.branch
-        if broken:
-            self._problem(
-                (*route, "branch"), "there are no ways here", "add `- if:` with `then:`"
-            )
-        for n, data in enumerate(model.branch):
-            here: Route = (*route, "branch", n)
-            arm = read_model(models.ArmModel, document, data, here)
-            if otherwise is not None:
-                self._problem(
-                    here, "nothing after `else:` is ever looked at", "put `else:` last"
-                )
-            if arm is None:
-                broken = True
-            elif "otherwise" in arm.model_fields_set and arm.condition is None:
-                otherwise = self._block((*here, "else"), arm.otherwise, after)
-            elif arm.condition is None or "otherwise" in arm.model_fields_set:
-                self._problem(
-                    here, "each way of a `branch:` has `if:` with `then:`, or `else:`"
-                )
-                broken = True
-            else:
-                read = self.around.condition((*here, "if"), arm.condition)
-                label = self._block((*here, "then"), arm.then, after)
-                arms += [(read, label)] if read else []
-                broken = broken or read is None
-        last = otherwise or after
-        if broken:
-            return None
-        return lambda: Branch(
-            id="",
-            place=place,
-            arms=tuple((c, label.resolved()) for c, label in arms),
-            otherwise=last.resolved(),
-        )
-
-    def _split(
-        self, route: Route, model: models.SplitModel, after: Label
-    ) -> Maker | None:
-        document, place = self.around.document, self.around.document.place(route)
-        arms: list[tuple[float, Label]] = []
-        for n, data in enumerate(model.split):
-            here: Route = (*route, "split", n)
-            arm = read_model(models.ShareModel, document, data, here)
-            if arm:
-                arms.append((arm.share, self._block((*here, "then"), arm.then, after)))
-        total = sum(share for share, _ in arms)
-        if abs(total - 1) > 1e-6 and len(arms) == len(model.split):
-            sentence = f"the shares add up to {total * 100:g}%, not to 100%"
-            self._problem(
-                (*route, "split"),
-                sentence,
-                "make them 50% and 50%, or 80% and 20%",
-                key=True,
-            )
-        winner = None
-        if model.winner is not None:
-            winner = self.around.attempt(
-                (*route, "winner"), lambda: phrases.winner(str(model.winner))
-            )
-            if self.around.model.goal is None:
-                self._problem(
-                    (*route, "winner"),
-                    "a winner needs a `goal:` of the campaign",
-                    "add `goal:`",
-                    key=True,
-                )
+        """An A/B test: a share of the people for each arm."""
+        here: Route = (*route, "split")
+        place = self.context.place(route)
+        arms = list(self._shares(here, model, after))
+        # A broken arm has been said; what the others add up to means nothing then.
+        if len(arms) == len(model.split):
+            self._check_total(here, sum(share for share, _ in arms))
+        winner = self._winner((*route, "winner"), model)
         if not arms:
             return None
         return lambda: Split(
             id="",
             place=place,
-            arms=tuple((s, label.resolved()) for s, label in arms),
+            arms=tuple((share, label.resolved()) for share, label in arms),
             winner_after=winner,
         )
 
-    # --- shared
+    def _shares(
+        self,
+        route: Route,
+        model: models.SplitModel,
+        after: Label,
+    ) -> Iterator[tuple[float, Label]]:
+        """The arms of a split with their shares, laid out."""
+        for arm_route, data in items_at(route, model.split):
+            arm = read_model(models.ShareModel, self._document, data, arm_route)
+            if arm:
+                yield arm.share, self._block((*arm_route, "then"), arm.then, after)
 
-    def _problem(
-        self, route: Route, sentence: str, help: str | None = None, *, key: bool = False
-    ) -> None:
-        self.around.document.problem(route, sentence, help, key=key)
+    def _check_total(self, route: Route, total: float) -> None:
+        """That everybody is in one of the arms."""
+        if abs(total - 1) > SHARES_MAY_DIFFER:
+            self.context.problem(
+                route,
+                f"the shares add up to {total * 100:g}%, not to 100%",
+                "make them 50% and 50%, or 80% and 20%",
+                key=True,
+            )
+
+    def _winner(self, route: Route, model: models.SplitModel) -> Duration | None:
+        """After how long the arm with most goals takes all."""
+        text = model.winner
+        if text is None:
+            return None
+        winner = self.context.attempt(route, lambda: phrases.winner(text))
+        # The arm with most goals wins, so there has to be one.
+        if self.context.model.goal is None:
+            self.context.problem(
+                route,
+                "a winner needs a `goal:` of the campaign",
+                "add `goal:`",
+                key=True,
+            )
+        return winner
 
 
-def _default_id(model: models.StepModel) -> str:
+def read_step(document: Document, route: Route, data: Data) -> models.StepModel | None:
+    """The model of a step as written; None where there is a problem."""
+    if data == "end":
+        return models.EndModel()
+    if not isinstance(data, dict):
+        document.problem(
+            route,
+            f"`{short(data)}` is not a step",
+            f"a step is a verb and its value: {', '.join(VERBS)}",
+        )
+        return None
+    verb = _verb_of(document, route, data)
+    if verb is None:
+        return None
+    # `- end:` has no value, and a key with none is a mistake elsewhere.
+    if verb == "end" and not data["end"]:
+        data = {name: value for name, value in data.items() if name != "end"}
+    return read_model(models.STEPS[verb], document, data, route)
+
+
+def _verb_of(document: Document, route: Route, data: dict[str, Data]) -> str | None:
+    """What a step does; None where no key of it says so, which is a problem then."""
+    for verb in VERBS:
+        if verb in data:
+            return verb
+    first = next(iter(data), "")
+    document.problem(
+        (*route, first),
+        f"there is no step `{first}`",
+        nearest(first, VERBS) or f"a step begins with {', '.join(VERBS)}",
+        key=True,
+    )
+    return None
+
+
+def is_else(arm: models.ArmModel) -> bool:
+    """Whether a way of a branch is the one that is left."""
+    return "otherwise" in arm.model_fields_set and arm.condition is None
+
+
+def _wait(context: StepContext, route: Route, model: models.WaitModel) -> Step | None:
+    """A length of time, or `until` a moment."""
+    here: Route = (*route, "wait")
+    place = context.place(route)
+    if not model.wait.startswith("until "):
+        length = context.attempt(here, lambda: phrases.duration(model.wait))
+        return Wait(id="", place=place, duration=length) if length else None
+    text = model.wait.removeprefix("until ")
+    found = context.attempt(here, lambda: phrases.until(text))
+    moment: Until | None
+    if isinstance(found, DatePhrase):
+        moment = context.point(here, found, context.opens)
+    else:
+        moment = found
+    return WaitUntil(id="", place=place, until=moment) if moment else None
+
+
+# Steps with others inside, which take places of the program themselves.
+ArmReader = Callable[[StepReader, Route, Any, Label], Maker | None]
+ARM_READERS: dict[type[models.StepModel], ArmReader] = {
+    models.WaitForModel: StepReader.wait_for,
+    models.IfModel: StepReader.if_,
+    models.BranchModel: StepReader.branch,
+    models.SplitModel: StepReader.split,
+}
+# Of the others, those that send or wait; the rest are actions.
+PlainReader = Callable[[StepContext, Route, Any], Step | None]
+STEP_READERS: dict[type[models.StepModel], PlainReader] = {
+    models.SendModel: send,
+    models.WaitModel: _wait,
+    models.TaskModel: task,
+}
+
+# The steps of one of these verbs are told apart by what they name.
+NAMED_BY_VALUE = frozenset(
+    (
+        "send",
+        "wait",
+        "wait_for",
+        "coupon",
+        "points",
+        "subscribe",
+        "unsubscribe",
+        "tag",
+        "untag",
+    )
+)
+VERB_OF = {model: verb for verb, model in models.STEPS.items()}
+
+
+def default_id(model: models.StepModel) -> str:
     """Verb and value."""
-    match model:
-        case models.SendModel(send=name):
-            return f"send {name}"
-        case models.WaitModel(wait=text):
-            return f"wait {text}"
-        case models.WaitForModel(wait_for=event):
-            return f"wait_for {event}"
-        case models.TaskModel(task=title, assign_to=who):
-            return f"task {who or title}"
-        case models.IssueCouponModel(coupon=name):
-            return f"coupon {name}"
-        case models.PointsModel(points=text):
-            return f"points {text}"
-        case models.SubscribeModel(subscribe=topic):
-            return f"subscribe {topic}"
-        case models.UnsubscribeModel(unsubscribe=topic):
-            return f"unsubscribe {topic}"
-    verb = next(name for name, kind in models.STEPS.items() if isinstance(model, kind))
-    value = getattr(model, verb, None) if verb in ("tag", "untag") else None
+    verb = VERB_OF[type(model)]
+    if isinstance(model, models.TaskModel):
+        return f"{verb} {model.assign_to or model.task}"
+    # The others have conditions or lists for values, which are no name.
+    value = getattr(model, verb) if verb in NAMED_BY_VALUE else None
     return f"{verb} {value}" if isinstance(value, str) else verb
 
 
 def awaited(items: Any) -> list[str]:
-    """Every event that steps wait for, wherever they stand; for what later conditions may speak of."""
+    """Every event that steps wait for, wherever they stand.
+
+    Later conditions may speak of its fields.
+    """
     found: list[str] = []
     if isinstance(items, dict):
         event = items.get("wait_for")
-        found += [event] if isinstance(event, str) else []
-        for value in items.values():
-            found += awaited(value)
-    elif isinstance(items, list):
-        for value in items:
-            found += awaited(value)
+        if isinstance(event, str):
+            found.append(event)
+        items = list(items.values())
+    if isinstance(items, list):
+        for item in items:
+            found += awaited(item)
     return found

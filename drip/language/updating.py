@@ -1,4 +1,4 @@
-"""Writing what a test observed back into its file: the lines of `expect:`, and nothing else."""
+"""Writing what a test observed back into its file: the lines of `expect:` alone."""
 
 from __future__ import annotations
 
@@ -6,61 +6,88 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime
 
 from drip.errors import DripError, Place
-from drip.language.reader import parse
+from drip.language.reader import Document, parse
+
+Timeline = Sequence[tuple[datetime, str]]
+# How far the lines of `expect:` stand in from it.
+INDENT = 2
 
 
-def with_expectations(
-    text: str, name: str, observed: Mapping[Place, Sequence[tuple[datetime, str]]]
-) -> str:
+def with_expectations(text: str, name: str, observed: Mapping[Place, Timeline]) -> str:
     """The file with the `expect:` of the tests at these places written anew.
 
-    Raises DripError where a test is written in braces, so that there are no lines of its own.
+    Raises DripError where a test is written in braces, so that it has no lines of its
+    own.
     """
     document = parse(text, name)
-    tests = document.data.get("tests", []) if isinstance(document.data, dict) else []
     lines = text.splitlines()
-    for n in reversed(range(len(tests))):
-        place = document.place(("tests", n))
+    # From the last one on, so that the places of those before it stay true.
+    for number in reversed(range(_count_tests(document))):
+        place = document.place(("tests", number))
         if place not in observed:
             continue
-        key = document.keys.get(("tests", n, "expect"))
-        if key is None or not lines[key[0] - 1].lstrip(" -").startswith("expect:"):
-            raise DripError(
-                "this test is not written in lines of its own",
-                help="write it without braces",
-                place=place,
-            )
-        first, indent = key[0] - 1, key[1] - 1
-        last = first + 1
-        while last < len(lines) and (
-            not lines[last].strip() or _indent(lines[last]) > indent
-        ):
-            last += 1
-        while last > first + 1 and not lines[last - 1].strip():
-            last -= 1
+        line, column = _expect_at(document, number, place, lines)
+        first, indent = line - 1, column - 1
         head = lines[first][:indent] + "expect:"
-        lines[first:last] = (
-            [head, *_written(observed[place], indent + 2)]
-            if observed[place]
-            else [f"{head} {{}}"]
-        )
+        end = _end_of_block(lines, first, indent)
+        lines[first:end] = _written(head, observed[place], indent + INDENT)
     return "\n".join(lines) + "\n"
 
 
+def _count_tests(document: Document) -> int:
+    """How many tests a file has."""
+    if not isinstance(document.data, dict):
+        return 0
+    return len(document.data.get("tests", []))
+
+
+def _expect_at(
+    document: Document,
+    number: int,
+    place: Place,
+    lines: Sequence[str],
+) -> tuple[int, int]:
+    """Line and column of a test's `expect:`, both from 1."""
+    at = document.keys.get(("tests", number, "expect"))
+    if at is None or not lines[at[0] - 1].lstrip(" -").startswith("expect:"):
+        raise DripError(
+            "this test is not written in lines of its own",
+            help="write it without braces",
+            place=place,
+        )
+    return at
+
+
+def _end_of_block(lines: Sequence[str], first: int, indent: int) -> int:
+    """The line after those that belong to the one at `first`; empty ones do not."""
+    end = first + 1
+    while end < len(lines) and (not lines[end].strip() or _indent(lines[end]) > indent):
+        end += 1
+    while end > first + 1 and not lines[end - 1].strip():
+        end -= 1
+    return end
+
+
 def _indent(line: str) -> int:
+    """How far a line stands in."""
     return len(line) - len(line.lstrip(" "))
 
 
-def _written(observed: Sequence[tuple[datetime, str]], indent: int) -> list[str]:
+def _written(head: str, observed: Timeline, indent: int) -> list[str]:
     """`2027-02-28 8:00: send birthday/card`; several lines of one minute as a list."""
-    pad = " " * indent
+    if not observed:
+        # An empty value would be a mistake: nothing has to be said.
+        return [f"{head} {{}}"]
     by_minute: dict[str, list[str]] = {}
     for wall, text in observed:
-        by_minute.setdefault(f"{wall:%Y-%m-%d} {wall:%-H:%M}", []).append(text)
-    lines = []
+        minute = f"{wall:%Y-%m-%d} {wall:%-H:%M}"
+        by_minute.setdefault(minute, []).append(text)
+    pad = " " * indent
+    lines = [head]
     for minute, texts in by_minute.items():
         if len(texts) == 1:
             lines.append(f"{pad}{minute}: {texts[0]}")
-        else:
-            lines += [f"{pad}{minute}:", *(f"{pad}  - {text}" for text in texts)]
+            continue
+        lines.append(f"{pad}{minute}:")
+        lines += [f"{pad}  - {text}" for text in texts]
     return lines

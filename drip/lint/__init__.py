@@ -1,1 +1,4 @@
-"""What is not wrong, but will go wrong: rules over campaigns, settings and templates, each with a code."""
+"""What is not wrong, but will go wrong.
+
+Rules over campaigns, settings and templates, each with a code.
+"""

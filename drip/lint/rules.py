@@ -21,28 +21,35 @@ _ALL = (
     LintRule(
         "invalid",
         "error",
-        "The file says something that drip cannot carry out: a misspelt key, a value of the wrong kind, a name that "
-        "exists nowhere. The campaign does not run with it; a running daemon keeps the last good version.",
+        "The file says something that drip cannot carry out: a misspelt key, a value "
+        "of the wrong kind, a name that "
+        "exists nowhere. The campaign does not run with it; a running daemon keeps "
+        "the last good version.",
         "Change the line under the caret as the help line says.",
     ),
     LintRule(
         "text-lost",
         "warning",
-        "In YAML a `#` after a space begins a comment, so `subject: We are #1` reads as `We are`.",
-        "Put quotes around the whole text, or a space after the `#` if it is meant as a comment.",
+        "In YAML a `#` after a space begins a comment, so `subject: We are #1` reads "
+        "as `We are`.",
+        "Put quotes around the whole text, or a space after the `#` if it is meant "
+        "as a comment.",
     ),
     LintRule(
         "unknown-variable",
         "error",
-        "The template prints a field that nobody has. Every message of it would be held with `render-error`.",
+        "The template prints a field that nobody has. Every message of it would be "
+        "held with `render-error`.",
         "Correct the name, or declare the field under `data:` in _settings.yaml.",
     ),
     LintRule(
         "maybe-unknown",
         "warning",
-        "The template prints a field that is unknown for some of the people. Their messages would be held with "
+        "The template prints a field that is unknown for some of the people. Their "
+        "messages would be held with "
         "`render-error`.",
-        'Write `{{ contact.first_name|default("there") }}`, ask with `{% if … %}`, or ask for it in the audience '
+        'Write `{{ contact.first_name|default("there") }}`, ask with `{% if … %}`, '
+        "or ask for it in the audience "
         "(`first_name: known`).",
     ),
     LintRule(
@@ -54,34 +61,42 @@ _ALL = (
     LintRule(
         "never-open",
         "error",
-        "The send window lies wholly within the quiet hours, so there is no moment at which the message may go.",
+        "The send window lies wholly within the quiet hours, so there is no moment "
+        "at which the message may go.",
         "Change `send_window` of the campaign or `quiet_hours` of the settings.",
     ),
     LintRule(
         "weekend-lost",
         "warning",
-        "The send window opens on business days only, and what is due at a weekend makes no sense any more by Monday: it is "
+        "The send window opens on business days only, and what is due at a weekend "
+        "makes no sense any more by Monday: it is "
         "skipped.",
-        "Lengthen `grace` (4 days outlast most holidays), or let the window open at weekends.",
+        "Lengthen `grace` (4 days outlast most holidays), or let the window open at "
+        "weekends.",
     ),
     LintRule(
         "wait-beyond-grace",
         "warning",
-        "`when_capped` lets a message wait longer than `grace` lets it make sense, so it never waits that long.",
+        "`when_capped` lets a message wait longer than `grace` lets it make sense, "
+        "so it never waits that long.",
         "Shorten `when_capped`, or lengthen `grace`.",
     ),
     LintRule(
         "cap-starves",
         "warning",
-        "The campaign sends more often than a cap allows, so some of its messages are always skipped.",
-        "Send less often, raise the cap, or write `frequency_caps: ignore` if its messages must go.",
+        "The campaign sends more often than a cap allows, so some of its messages "
+        "are always skipped.",
+        "Send less often, raise the cap, or write `frequency_caps: ignore` if its "
+        "messages must go.",
     ),
     LintRule(
         "reserve-starves",
         "warning",
-        "`reserve` keeps slots free for this campaign, and by the caps that is a long time in which nothing of a lower "
+        "`reserve` keeps slots free for this campaign, and by the caps that is a long "
+        "time in which nothing of a lower "
         "priority leaves to these people.",
-        "Shorten `reserve`, raise the cap, or accept it: the preview shows how many messages it costs.",
+        "Shorten `reserve`, raise the cap, or accept it: the preview shows how many "
+        "messages it costs.",
     ),
     LintRule(
         "cap-of-none",
@@ -92,13 +107,16 @@ _ALL = (
     LintRule(
         "reminder-may-drop",
         "warning",
-        "A reminder of something due is skipped when promotions have filled the cap before it.",
-        "Give it a higher `priority` than the promotions, `when_capped: wait up to …`, or `frequency_caps: ignore`.",
+        "A reminder of something due is skipped when promotions have filled the cap "
+        "before it.",
+        "Give it a higher `priority` than the promotions, `when_capped: wait up to "
+        "…`, or `frequency_caps: ignore`.",
     ),
     LintRule(
         "before-confirmation",
         "warning",
-        "Anybody can type anybody's address into the form for a topic. Until somebody confirms it, steps that give or change "
+        "Anybody can type anybody's address into the form for a topic. Until somebody "
+        "confirms it, steps that give or change "
         "something do nothing for it.",
         "Put the step behind the `wait_for` that waits for the confirmation.",
     ),
@@ -111,13 +129,15 @@ _ALL = (
     LintRule(
         "leap-day",
         "note",
-        "People born on February 29 have no birthday in three years of four; drip takes February 28.",
+        "People born on February 29 have no birthday in three years of four; drip "
+        "takes February 28.",
         "Say what you want: `feb_29: Feb 28`, `Mar 1` or `skip`.",
     ),
     LintRule(
         "transactional-sells",
         "warning",
-        "A transactional message goes out without consent, at night and outside of the caps. One that advertises is "
+        "A transactional message goes out without consent, at night and outside of "
+        "the caps. One that advertises is "
         "marketing by law (CAN-SPAM, PECR, GDPR), whatever the file calls it.",
         "Take the selling out of the text, or `transactional` out of the campaign.",
     ),
@@ -148,7 +168,8 @@ _ALL = (
     LintRule(
         "no-preheader",
         "note",
-        "Without a preheader the inbox shows whatever the mail begins with beside its subject.",
+        "Without a preheader the inbox shows whatever the mail begins with beside "
+        "its subject.",
         "Add a line `preheader: …` to the front matter, or to the step.",
     ),
     LintRule(
@@ -160,14 +181,16 @@ _ALL = (
     LintRule(
         "sms-parts",
         "warning",
-        "The text with the longest names does not fit one SMS (160 characters, 70 with letters like ł or emoji), and "
+        "The text with the longest names does not fit one SMS (160 characters, 70 "
+        "with letters like ł or emoji), and "
         "each part costs.",
         "Shorten it.",
     ),
     LintRule(
         "no-alt",
         "warning",
-        "A picture without a text is nothing to a screen reader, or where pictures are off.",
+        "A picture without a text is nothing to a screen reader, or where pictures "
+        "are off.",
         'Write `![What it shows](…)`, or `alt=""` for pure decoration.',
     ),
     LintRule(
@@ -179,19 +202,22 @@ _ALL = (
     LintRule(
         "low-contrast",
         "warning",
-        "The text stands out too little from its background to be read by everybody (WCAG 2.2, 1.4.3: 4.5 to 1).",
+        "The text stands out too little from its background to be read by everybody "
+        "(WCAG 2.2, 1.4.3: 4.5 to 1).",
         "Make the text darker, or the background lighter.",
     ),
     LintRule(
         "vague-link",
         "warning",
-        "“Click here” says nothing when links are read out one by one (WCAG 2.2, 2.4.4).",
+        "“Click here” says nothing when links are read out one by one (WCAG 2.2, "
+        "2.4.4).",
         "Say in the link where it leads.",
     ),
     LintRule(
         "link-runs",
         "error",
-        "A link with `javascript:` or `data:` does nothing in a mail, and makes it look like an attack.",
+        "A link with `javascript:` or `data:` does nothing in a mail, and makes it "
+        "look like an attack.",
         "Link to a page (https://…).",
     ),
     LintRule(
@@ -203,7 +229,8 @@ _ALL = (
     LintRule(
         "free-mail-sender",
         "warning",
-        "Gmail, Yahoo and others refuse mail that claims to come from their domains and does not (DMARC).",
+        "Gmail, Yahoo and others refuse mail that claims to come from their domains "
+        "and does not (DMARC).",
         "Send from a domain of your own.",
     ),
     LintRule(
@@ -221,7 +248,8 @@ _ALL = (
     LintRule(
         "exposed",
         "warning",
-        "Files that hold people's data are open to other users of this machine. drip makes them for its own user alone; these "
+        "Files that hold people's data are open to other users of this machine. drip "
+        "makes them for its own user alone; these "
         "were made otherwise, or opened afterwards.",
         "`drip db protect` closes them.",
     ),

@@ -1,89 +1,42 @@
-"""Rules over templates: what they print, how they look to an inbox, a phone and a screen reader."""
+"""Rules over the templates that campaigns send, and over the lines in their own files.
+
+What is said about a text is in `variables` (names) and `looks`; which texts there are,
+and that each is looked at once, here.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field, replace
-from html.parser import HTMLParser
 from itertools import product
 
-from drip.core.campaign import Campaign, EventTrigger
-from drip.core.conditions import FieldCondition, leaves
+from drip.core.campaign import Campaign
+from drip.core.channels import CHANNELS
+from drip.core.segments import segments
 from drip.core.settings import Settings
-from drip.core.steps import IssueCoupon, SendStep, Step, Task
+from drip.core.steps import SendStep, Step, Task
 from drip.errors import DripError, Place, Problem, nearest
-from drip.lint.contrast import low_contrasts
+from drip.lint.looks import front_keys, looks, selling
 from drip.lint.rules import finding
-from drip.rendering.addresses import is_for_programs
+from drip.lint.variables import FieldStats, maybe_unknown, unknown_name
+from drip.rendering.compiled import Compiled
 from drip.rendering.names import Used, names_in, names_in_text
+from drip.rendering.pages import LAYOUT
 from drip.rendering.shield import replace_tags
-from drip.rendering.templates import LAYOUT, Compiled, Source, Templates, endings_of
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 
-GLOBALS = frozenset(
-    (
-        "business",
-        "contact",
-        "event",
-        "issue",
-        "locale",
-        "preheader",
-        "subject",
-        "topic",
-        "unsubscribe_link",
-        "preferences_link",
-        "confirm_link",
-        "range",
-        "dict",
-        "namespace",
-        "loop",
-        "super",
-        "self",
-    )
-)
-ADDRESSED_BY = {
-    "email": "email",
-    "sms": "phone",
-    "push": "push_token",
-    "letter": "postal_address",
-}
-FRONT_KEYS = ("subject", "preheader", "from", "layout")
-LONGEST_SUBJECT = 70
+# Gmail cuts mails off at 102 KB; headers and longer names need the rest.
 LARGEST_BYTES = 100 * 1024
-SELLING = re.compile(
-    r"\b(\d+ ?% (off|discount)|discounts?|on sale|special offers?|promo(tion)? codes?|coupon|buy now|shop now|"
-    r"limited time|best price|save \$?\d+)\b",
-    re.I,
-)
-VAGUE = {
-    "here",
-    "click here",
-    "click",
-    "this",
-    "link",
-    "this link",
-    "more",
-    "read more",
-    "hier",
-    "ici",
-    "aquí",
-}
-# The basic character set of SMS (3GPP TS 23.038); these count twice.
-GSM = set(
-    "@£$¥èéùìòÇ\nØø\rÅåΔ_ΦΓΛΩΠΨΣΘΞÆæßÉ !\"#¤%&'()*+,-./0123456789:;<=>?¡ABCDEFGHIJKLMNOPQRSTUVWXYZÄÖÑÜ§¿"
-    "abcdefghijklmnopqrstuvwxyzäöñüà"
-)
-GSM_TWICE = set("^{}\\[~]|€")
 # A name of a length that hardly anybody's has, where the people are not known.
 LONG_NAME = 20
-
-
-@dataclass(frozen=True, slots=True)
-class FieldStats:
-    """What the database knows: for a field the share of people who lack it, and its longest value's length."""
-
-    unknown: dict[str, float] = field(default_factory=dict)
-    longest: dict[str, int] = field(default_factory=dict)
+# Made codes: a hyphen and ten characters after their prefix.
+CODE_LENGTH = 11
+SHORT_DATE, LONG_DATE = 8, 18
+FILLED_IN = re.compile(r"\{\{-?\s*([\w.]+)")
+# A rule that looks at one file.
+SourceRule = Callable[[Source], Iterator[Problem]]
 
 
 @dataclass
@@ -93,8 +46,8 @@ class TextRules:
     settings: Settings
     templates: Templates
     people: FieldStats
-    _seen: set[tuple[str, str]] = field(default_factory=set)
     # Many campaigns send the same texts: each is read and taken apart once.
+    _seen: set[tuple[str, SourceRule]] = field(default_factory=set)
     _sources_of: dict[tuple[str, str | None, tuple[str, ...]], Source | None] = field(
         default_factory=dict
     )
@@ -102,7 +55,7 @@ class TextRules:
     _variants: dict[str, list[str | None]] = field(default_factory=dict)
 
     def problems(self, campaigns: Iterable[Campaign]) -> Iterator[Problem]:
-        """Everything about the texts that these campaigns send, and those that none sends."""
+        """Everything about the texts of these campaigns, and those that none sends."""
         used: set[str] = set()
         self._variants = self.templates.variants()
         for campaign in campaigns:
@@ -114,392 +67,224 @@ class TextRules:
         yield from self._layout()
         for name in self.templates.names():
             if name not in used:
-                try:
-                    for source in self.templates.files(name)[:1]:
-                        yield finding(
-                            "unused-template",
-                            Place(source.name),
-                            f"no campaign sends `{name}`",
-                        )
-                except DripError as error:
-                    yield Problem(
-                        error.place or Place(name), error.sentence, error.help
-                    )
+                yield from self._unused(name)
+
+    def _unused(self, name: str) -> Iterator[Problem]:
+        """A template that no campaign sends."""
+        try:
+            for source in self.templates.files(name)[:1]:
+                yield finding(
+                    "unused-template",
+                    Place(source.name),
+                    f"no campaign sends `{name}`",
+                )
+        except DripError as error:
+            yield _of_error(error, Place(name))
+
+    # --- lines of campaigns
 
     def _lines(self, campaign: Campaign, step: Step) -> Iterator[Problem]:
-        """The texts that stand in the campaign itself: subjects, preheaders, tasks' titles."""
-        texts = [step.title] if isinstance(step, Task) else []
-        texts += (
-            [text for text in (step.subject, step.preheader) if text]
-            if isinstance(step, SendStep)
-            else []
-        )
-        for text in texts:
+        """The texts of the campaign itself: subjects, preheaders, tasks' titles."""
+        for text in _texts_of(step):
             try:
                 for used in names_in_text(self.templates, text, step.place):
-                    problem = self._unknown(campaign, used)
+                    problem = unknown_name(self.settings, campaign, used)
                     if problem:
+                        # The place is the step's, where the text may not stand.
                         yield replace(problem, source=None)
             except DripError as error:
-                yield Problem(error.place or step.place, error.sentence, error.help)
+                yield _of_error(error, step.place)
+
+    # --- templates
 
     def _step(self, campaign: Campaign, step: SendStep) -> Iterator[Problem]:
+        """Everything about the texts that one step sends."""
         locales: list[str | None] = self._variants.get(step.template) or [None]
-        channels = [
-            channel for channel in step.channels if channel in self.settings.transports
-        ] or step.channels[:1]
         try:
-            for locale, channel in product(locales, channels):
+            for locale, channel in product(locales, self._channels(step)):
                 compiled = self.templates.get(step.template, locale, channel)
-                yield from self._compiled(campaign, step, compiled, channel)
+                yield from self._compiled(step, compiled, channel)
                 yield from self._sources(campaign, step, locale, channel)
-            for source in self.templates.contents(step.content) if step.content else ():
-                yield from self._names(campaign, source)
-                yield from self._looks(source)
+            yield from self._contents(campaign, step)
             for name in step.attach:
                 self.templates.attachment(name)
         except DripError as error:
-            yield Problem(error.place or step.place, error.sentence, error.help)
+            yield _of_error(error, step.place)
+
+    def _channels(self, step: SendStep) -> list[str]:
+        """The channels that messages of the step can leave by."""
+        transports = self.settings.transports
+        sent = [channel for channel in step.channels if channel in transports]
+        # Where there are none, the texts are still worth a look.
+        return sent or [*step.channels[:1]]
+
+    def _contents(self, campaign: Campaign, step: SendStep) -> Iterator[Problem]:
+        """The dated texts of a folder, as issues of a newsletter."""
+        if step.content is None:
+            return
+        for source in self.templates.contents(step.content):
+            yield from self._names(campaign, source)
+            yield from self._once(looks, source)
+
+    def _compiled(
+        self,
+        step: SendStep,
+        compiled: Compiled,
+        channel: str,
+    ) -> Iterator[Problem]:
+        """What a template is made of with its layout and its front matter."""
+        senders = self.settings.senders
+        if compiled.sender and compiled.sender not in senders:
+            yield Problem(
+                place=compiled.place,
+                sentence=f"there is no sender `{compiled.sender}`",
+                help=nearest(compiled.sender, senders, what="senders"),
+            )
+        if channel == "email":
+            yield from _mail(step, compiled)
+
+    def _sources(
+        self,
+        campaign: Campaign,
+        step: SendStep,
+        locale: str | None,
+        channel: str,
+    ) -> Iterator[Problem]:
+        """Everything about the files of a template in one language."""
+        # A mail may have a file of its own for programs that show no HTML.
+        for endings in (CHANNELS[channel].endings, (".txt",)):
+            source = self._source(step.template, locale, endings)
+            if source is None:
+                continue
+            # Whoever has no address gets no message.
+            addressed_by = CHANNELS[channel].address_field
+            yield from self._names(campaign, source, addressed_by)
+            yield from self._once(looks, source)
+            yield from front_keys(source)
+            if channel == "email":
+                yield from self._layout_names(campaign)
+            if step.transactional:
+                yield from self._once(selling, source)
+            if CHANNELS[channel].segments:
+                yield from self._once(self._sms, source)
+
+    def _layout(self) -> Iterator[Problem]:
+        """The layout's looks, whether a campaign uses it or not."""
+        source = self._layout_source()
+        if source:
+            yield from self._once(looks, source)
 
     def _layout_names(self, campaign: Campaign) -> Iterator[Problem]:
-        path = self.templates.folder / LAYOUT
-        source = (
-            self._source(LAYOUT.removesuffix(".html"), None, (".html",))
-            if path.is_file()
-            else None
-        )
+        """The names that the layout prints in mails of a campaign."""
+        source = self._layout_source()
         if source:
             yield from self._names(campaign, source)
 
+    def _layout_source(self) -> Source | None:
+        if not (self.templates.folder / LAYOUT).is_file():
+            return None
+        name, ending = LAYOUT.removesuffix(".html"), ".html"
+        return self._source(name, None, (ending,))
+
     def _source(
-        self, name: str, locale: str | None, endings: tuple[str, ...]
+        self,
+        name: str,
+        locale: str | None,
+        endings: tuple[str, ...],
     ) -> Source | None:
+        """A template's file, read once."""
         key = (name, locale, endings)
         if key not in self._sources_of:
             self._sources_of[key] = self.templates.source(name, locale, endings)
         return self._sources_of[key]
 
+    def _once(self, rule: SourceRule, source: Source) -> Iterator[Problem]:
+        """What a rule says of a file, the first time that it is asked."""
+        if (source.name, rule) not in self._seen:
+            self._seen.add((source.name, rule))
+            yield from rule(source)
+
     # --- names
 
-    def _sources(
-        self, campaign: Campaign, step: SendStep, locale: str | None, channel: str
-    ) -> Iterator[Problem]:
-        for endings in (endings_of(channel), (".txt",)):
-            source = self._source(step.template, locale, endings)
-            if source:
-                yield from self._names(campaign, source, ADDRESSED_BY[channel])
-                yield from self._looks(source)
-                yield from self._front_keys(source)
-                if channel == "email":
-                    yield from self._layout_names(campaign)
-                if step.transactional:
-                    yield from self._selling(source)
-                if channel == "sms":
-                    yield from self._sms(source)
-
     def _names(
-        self, campaign: Campaign, source: Source, addressed_by: str = ""
+        self,
+        campaign: Campaign,
+        source: Source,
+        addressed_by: str = "",
     ) -> Iterator[Problem]:
+        """Names that nobody has, or some lack."""
         if source.name not in self._names_of:
             self._names_of[source.name] = names_in(self.templates, source)
         for used in self._names_of[source.name]:
-            problem = self._unknown(campaign, used) or self._maybe_unknown(
-                campaign, used
-            )
+            problem = unknown_name(self.settings, campaign, used)
             # Whoever has no address gets no message.
-            if problem and (
-                used.name != addressed_by or problem.code != "maybe-unknown"
-            ):
+            if problem is None and used.name != addressed_by:
+                problem = maybe_unknown(self.people, campaign, used)
+            if problem:
                 yield problem
 
-    def roots(self, campaign: Campaign) -> set[str]:
-        """The names that templates of a campaign know."""
-        found = {"contact", *campaign.event_prefixes()} | (
-            {campaign.for_each} if campaign.for_each else set()
-        )
-        found |= {"event"} if isinstance(campaign.trigger, EventTrigger) else set()
-        found |= (
-            {"coupon"}
-            if any(isinstance(step, IssueCoupon) for step in campaign.steps)
-            else set()
-        )
-        found |= (
-            {"survey_link"}
-            if any(
-                isinstance(step, SendStep) and step.survey for step in campaign.steps
-            )
-            else set()
-        )
-        return found | ({"view_link"} if self.settings.public_url else set())
-
-    def _unknown(self, campaign: Campaign, used: Used) -> Problem | None:
-        roots = self.roots(campaign)
-        if used.root not in GLOBALS | roots:
-            names = sorted(
-                each for each in GLOBALS | roots if not each.startswith(("_", "0"))
-            )
-            help = (
-                nearest(used.root, names)
-                or "a template knows `contact`, the record, `event`, `issue`, `business`"
-            )
-            return finding(
-                "unknown-variable",
-                used.place,
-                f"`{used.root}` does not exist here",
-                help=help,
-                source=used.source,
-            )
-        known = self._fields(used.root)
-        if used.name is None or not known or used.name in known:
-            return None
-        help = (
-            nearest(used.name, known, what="fields")
-            or "declare it under `data:` in _settings.yaml"
-        )
-        sentence = f"there is no field `{used.root}.{used.name}`"
-        return finding(
-            "unknown-variable", used.place, sentence, help=help, source=used.source
-        )
-
-    def _fields(self, root: str) -> set[str]:
-        fields = self.settings.fields
-        if root == "coupon":
-            return {"code", "offer", "expires"}
-        if root == "business":
-            return {"name", "address"}
-        if root not in fields:
-            return set()
-        derived = {
-            name.partition(".")[2]
-            for name in self.settings.derived
-            if name.startswith(f"{root}.")
-        }
-        return {
-            *fields[root],
-            *derived,
-            *(["age", *self.settings.counters] if root == "contact" else []),
-        }
-
-    def _maybe_unknown(self, campaign: Campaign, used: Used) -> Problem | None:
-        full = f"{used.root}.{used.name}"
-        share = self.people.unknown.get(full, 0.0)
-        asked = campaign.audience and any(
-            isinstance(each, FieldCondition) and each.field == full
-            for each in leaves(campaign.audience)
-        )
-        if used.guarded or not share or asked:
-            return None
-        help = f'write `{{{{ {full}|default("…") }}}}`, or ask for it in the audience (`{used.name}: known`)'
-        sentence = f"`{full}` is unknown for {share:.0%} of the people, and printed as if it were not"
-        return finding(
-            "maybe-unknown", used.place, sentence, help=help, source=used.source
-        )
-
-    # --- looks
-
-    def _compiled(
-        self, campaign: Campaign, step: SendStep, compiled: Compiled, channel: str
-    ) -> Iterator[Problem]:
-        if compiled.sender and compiled.sender not in self.settings.senders:
-            help = nearest(compiled.sender, self.settings.senders, what="senders")
-            yield Problem(
-                compiled.place, f"there is no sender `{compiled.sender}`", help
-            )
-        if channel != "email":
-            return
-        if compiled.subject is None and step.subject is None:
-            yield finding("no-subject", compiled.place, "the mail has no subject")
-        if compiled.preheader is None and step.preheader is None:
-            yield finding("no-preheader", compiled.place, "the mail has no preheader")
-        if compiled.html_bytes > LARGEST_BYTES:
-            size = compiled.html_bytes / 1024
-            yield finding(
-                "too-large",
-                compiled.place,
-                f"the mail has {size:.0f} KB before any name is filled in",
-            )
-
-    def _looks(self, source: Source) -> Iterator[Problem]:
-        if (source.name, "looks") in self._seen:
-            return
-        self._seen.add((source.name, "looks"))
-        subject = source.front.get("subject", "")
-        bare = replace_tags(subject, lambda _: "").strip()
-        line = Place(source.name, source.front_line("subject"))
-        if len(bare) > LONGEST_SUBJECT:
-            yield finding(
-                "long-subject",
-                line,
-                f"the subject has {len(bare)} characters and what is filled in",
-            )
-        letters = [char for char in bare if char.isalpha()]
-        if "!!" in bare or (
-            len(letters) > 8 and all(char.isupper() for char in letters)
-        ):
-            yield finding("loud-subject", line, "the subject shouts")
-        if source.name.endswith(".md"):
-            yield from _markdown(source)
-        elif source.name.endswith((".html", ".mjml")):
-            yield from _html(source)
-
-    def _front_keys(self, source: Source) -> Iterator[Problem]:
-        """Front matter has four keys; a misspelt one would be silently without effect."""
-        for name in source.front:
-            if name not in FRONT_KEYS:
-                help = nearest(name, FRONT_KEYS, what="keys")
-                yield Problem(
-                    Place(source.name, source.front_line(name)),
-                    f"there is no key `{name}` in the front matter",
-                    help,
-                    None,
-                    "warning",
-                )
-
-    def _layout(self) -> Iterator[Problem]:
-        path = self.templates.folder / LAYOUT
-        source = (
-            self.templates.source(LAYOUT.removesuffix(".html"), None)
-            if path.is_file()
-            else None
-        )
-        if source:
-            yield from self._looks(source)
-
-    def _selling(self, source: Source) -> Iterator[Problem]:
-        if (source.name, "selling") in self._seen:
-            return
-        self._seen.add((source.name, "selling"))
-        for number, line in enumerate(
-            source.path.read_text("utf-8-sig").splitlines(), 1
-        ):
-            found = SELLING.search(line)
-            if found:
-                sentence = f"“{found[0]}” advertises, and this message is transactional"
-                yield finding(
-                    "transactional-sells",
-                    Place(source.name, number, found.start() + 1),
-                    sentence,
-                    source=line,
-                )
-                return
+    # --- length of an SMS
 
     def _sms(self, source: Source) -> Iterator[Problem]:
-        if (source.name, "sms") in self._seen:
-            return
-        self._seen.add((source.name, "sms"))
+        """A text that costs more than one SMS."""
         text = replace_tags(source.body, self._longest).strip()
-        parts = sms_parts(text)
+        parts = segments(text)
         if parts > 1:
-            sentence = f"with the longest names it has {len(text)} characters, which is {parts} SMS"
-            yield finding("sms-parts", Place(source.name, source.first_line), sentence)
+            length = f"with the longest names it has {len(text)} characters"
+            yield finding(
+                "sms-parts",
+                Place(source.name, source.first_line),
+                f"{length}, which is {parts} SMS",
+            )
 
     def _longest(self, tag: str) -> str:
+        """As long a text as a tag of Jinja may become."""
         if not tag.startswith("{{"):
             return ""
-        name = re.match(r"\{\{-?\s*([\w.]+)", tag)
-        full = name[1] if name else ""
+        found = FILLED_IN.match(tag)
+        full = found[1] if found else ""
         if full == "coupon.code":
-            return "X" * (
-                max(
-                    (len(each.prefix) for each in self.settings.coupons.values()),
-                    default=0,
-                )
-                + 11
-            )
+            coupons = self.settings.coupons.values()
+            prefix = max((len(coupon.prefix) for coupon in coupons), default=0)
+            return "X" * (prefix + CODE_LENGTH)
         if "|date" in tag:
-            return "X" * (8 if "short" in tag else 18)
+            return "X" * (SHORT_DATE if "short" in tag else LONG_DATE)
         return "X" * self.people.longest.get(full, LONG_NAME)
 
 
-def sms_parts(text: str) -> int:
-    """How many SMS a text takes (3GPP TS 23.038 and 23.040): 160 characters in one, 153 in each of several; 70 and 67
-    where a character is not in the basic set."""
-    if all(char in GSM or char in GSM_TWICE for char in text):
-        length = sum(2 if char in GSM_TWICE else 1 for char in text)
-        return 1 if length <= 160 else -(-length // 153)
-    length = len(text.encode("utf-16-le")) // 2
-    return 1 if length <= 70 else -(-length // 67)
+def _texts_of(step: Step) -> list[str]:
+    """The texts of a step that are not in a template."""
+    if isinstance(step, Task):
+        return [step.title]
+    if isinstance(step, SendStep):
+        return [text for text in (step.subject, step.preheader) if text]
+    return []
 
 
-def _markdown(source: Source) -> Iterator[Problem]:
-    for number, line in enumerate(source.body.splitlines(), source.first_line):
-        for found in re.finditer(r"!\[\s*\]\(", line):
-            place = Place(source.name, number, found.start() + 1)
-            yield finding("no-alt", place, "this picture has no text", source=line)
-        for found in re.finditer(r"(?<!!)\[([^\]]{0,200}+)\]\(([^)\s]*)", line):
-            said = found[1].strip("*_ ").casefold()
-            place = Place(source.name, number, found.start() + 1)
-            if said in VAGUE or not said:
-                yield finding(
-                    "vague-link", place, f"the link says “{found[1]}”", source=line
-                )
-            if is_for_programs(found[2]):
-                yield finding(
-                    "link-runs", place, f"the link leads to `{found[2]}`", source=line
-                )
-
-
-def _html(source: Source) -> Iterator[Problem]:
-    reader = _Page(source)
-    reader.feed(replace_tags(source.body, lambda tag: "x" + "\n" * tag.count("\n")))
-    reader.close()
-    yield from reader.problems
-    whole = "<html" in source.body.lower()
-    if whole and not re.search(r"<html[^<>]*\slang\s*=", source.body, re.I):
+def _mail(step: SendStep, compiled: Compiled) -> Iterator[Problem]:
+    """What a mail has besides its text, from the template or the step."""
+    place = compiled.place
+    if compiled.subject is None and step.subject is None:
         yield finding(
-            "no-lang",
-            Place(source.name, source.first_line),
-            "the page does not say its language",
+            "no-subject",
+            place,
+            "the mail has no subject",
         )
-    for number, sentence in low_contrasts(source.body):
+    if compiled.preheader is None and step.preheader is None:
         yield finding(
-            "low-contrast", Place(source.name, source.first_line + number - 1), sentence
+            "no-preheader",
+            place,
+            "the mail has no preheader",
+        )
+    if compiled.html_bytes > LARGEST_BYTES:
+        size = f"{compiled.html_bytes / 1024:.0f} KB"
+        yield finding(
+            "too-large",
+            place,
+            f"the mail has {size} before any name is filled in",
         )
 
 
-class _Page(HTMLParser):
-    """Pictures without text, links that say nothing, and links that run."""
-
-    def __init__(self, source: Source) -> None:
-        super().__init__(convert_charrefs=True)
-        self._source = source
-        self.problems: list[Problem] = []
-        self._link: tuple[Place, list[str]] | None = None
-
-    def _place(self) -> Place:
-        line, column = self.getpos()
-        return Place(self._source.name, self._source.first_line + line - 1, column + 1)
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
-        if tag in ("img", "mj-image") and "alt" not in values:
-            self.problems.append(
-                finding("no-alt", self._place(), "this picture has no text")
-            )
-        if tag == "img" and self._link and values.get("alt"):
-            self._link[1].append(str(values["alt"]))
-        if tag == "a":
-            self._link = (self._place(), [])
-        for name in ("href", "action", "formaction"):
-            if is_for_programs(values.get(name) or ""):
-                self.problems.append(
-                    finding(
-                        "link-runs",
-                        self._place(),
-                        f"the link leads to `{values[name]}`",
-                    )
-                )
-
-    def handle_endtag(self, tag: str) -> None:
-        if tag == "a" and self._link:
-            place, said = self._link
-            text = " ".join("".join(said).split())
-            if text.casefold() in VAGUE or not text:
-                self.problems.append(
-                    finding("vague-link", place, f"the link says “{text}”")
-                )
-            self._link = None
-
-    def handle_data(self, data: str) -> None:
-        if self._link:
-            self._link[1].append(data)
+def _of_error(error: DripError, place: Place) -> Problem:
+    """What a template cannot be read for, as a problem."""
+    return Problem(error.place or place, error.sentence, error.help)

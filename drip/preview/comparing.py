@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import difflib
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from itertools import zip_longest
 from typing import Literal
 
 from drip.errors import Place
@@ -14,13 +15,19 @@ from drip.storage.reading.ledger import LedgerRow
 
 Kind = Literal["gained", "lost", "moved", "capped"]
 KINDS: tuple[Kind, ...] = ("gained", "lost", "moved", "capped")
-# One contact's way through one step of a campaign, whatever the occasion.
+# One contact's way through one step of a campaign, whatever the occasion: campaign,
+# step, contact, record.
 Way = tuple[str, str, str, str | None]
+# An occurrence of the old side and the one of the new side that it has become.
+Pair = tuple[str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """What becomes of one message. `cause` is the changed line that it comes from, as far as that can be told."""
+    """What becomes of one message.
+
+    `cause` is the changed line that it comes from, as far as that can be told.
+    """
 
     kind: Kind
     campaign: str
@@ -35,7 +42,10 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ComparedFiles:
-    """The texts of both sides, by name, and where each step of the new side stands: its first line and its last."""
+    """The texts of both sides, by name.
+
+    `steps` says where each step of the new side stands: its first line and its last.
+    """
 
     before: Mapping[str, str]
     after: Mapping[str, str]
@@ -43,7 +53,9 @@ class ComparedFiles:
 
 
 def compare(
-    before: Iterable[LedgerRow], after: Iterable[LedgerRow], files: ComparedFiles
+    before: Iterable[LedgerRow],
+    after: Iterable[LedgerRow],
+    files: ComparedFiles,
 ) -> list[Change]:
     """Every message that becomes another one, in a stable order."""
     old, new = _Side(before), _Side(after)
@@ -52,147 +64,186 @@ def compare(
         for name, text in files.after.items()
     }
     changes: list[Change] = []
-    for way in sorted(
-        {*old.sent, *new.sent},
-        key=lambda each: (each[0], each[1], each[2], each[3] or ""),
-    ):
-        changes += _of_way(way, old, new, files, changed)
+    for way in sorted({*old.sent, *new.sent}, key=_without_none):
+        cause = cause_of(way, files, changed)
+        changes += [
+            _change(
+                way,
+                pair,
+                old,
+                new,
+                cause,
+            )
+            for pair in _pairs(way, old, new)
+        ]
     return changes
 
 
-class _Side:
-    """One preview, by way: when messages leave, what a cap held back, and what else was said."""
+def _without_none(way: Way) -> tuple[str, ...]:
+    *others, record = way
+    return (*others, record or "")
 
-    def __init__(self, entries: Iterable[LedgerRow]) -> None:
+
+class _Side:
+    """One preview, by way: when messages leave, what a cap held back, what else was said."""
+
+    def __init__(self, rows: Iterable[LedgerRow]) -> None:
         self.sent: dict[Way, dict[str, datetime]] = defaultdict(dict)
         self.capped: set[tuple[Way, str]] = set()
         self.refused: dict[tuple[Way, str], LedgerRow] = {}
         self.over: dict[tuple[str, str, str | None], LedgerRow] = {}
-        for each in entries:
-            if each.outcome == "exited":
-                self.over[each.campaign, each.contact, each.record] = each
-            if each.step is None:
-                continue
-            way = (each.campaign, each.step, each.contact, each.record)
-            if each.outcome == "sent":
-                self.sent[way][each.occurrence] = each.at
-            elif each.outcome in ("skipped", "deferred", "held"):
-                self.refused[way, each.occurrence] = each
-                if each.code == "cap":
-                    self.capped.add((way, each.occurrence))
+        for row in rows:
+            self._take(row)
+
+    def _take(self, row: LedgerRow) -> None:
+        if row.outcome == "exited":
+            self.over[row.campaign, row.contact, row.record] = row
+        if row.step is None:
+            return
+        way = (row.campaign, row.step, row.contact, row.record)
+        if row.outcome == "sent":
+            self.sent[way][row.occurrence] = row.at
+        elif row.outcome in ("skipped", "deferred", "held"):
+            self.refused[way, row.occurrence] = row
+            if row.code == "cap":
+                self.capped.add((way, row.occurrence))
+
+    def leaves(self, way: Way, occurrence: str | None) -> datetime | None:
+        """When the message of an occurrence leaves."""
+        return self.sent[way][occurrence] if occurrence else None
 
 
-def _of_way(
-    way: Way,
-    old: _Side,
-    new: _Side,
-    files: ComparedFiles,
-    changed: Mapping[str, list[int]],
-) -> list[Change]:
-    before, after = dict(old.sent.get(way, {})), dict(new.sent.get(way, {}))
-    pairs: list[tuple[str | None, str | None]] = []
-    for occurrence in sorted({*before, *after}):
-        if (
-            occurrence in before
-            and occurrence in after
-            and before[occurrence] != after[occurrence]
-        ):
-            pairs.append((occurrence, occurrence))
-    lost = sorted((o for o in before if o not in after), key=lambda o: before[o])
-    gained = sorted((o for o in after if o not in before), key=lambda o: after[o])
-    # What leaves one day and comes on another is one message that moved, unless a cap took it.
-    taken = [o for o in lost if (way, o) in new.capped]
-    rest = [o for o in lost if o not in taken]
-    pairs += [(o, None) for o in taken]
-    pairs += list(zip(rest, gained, strict=False))
-    pairs += [(o, None) for o in rest[len(gained) :]] + [
-        (None, o) for o in gained[len(rest) :]
-    ]
-    cause = cause_of(way, files, changed)
-    return [
-        _change(way, left, right, before, after, old, new, cause)
-        for left, right in pairs
-    ]
+def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
+    """What becomes of each occurrence that is not as it was."""
+    before, after = (
+        old.sent.get(
+            way,
+            {},
+        ),
+        new.sent.get(way, {}),
+    )
+    for occurrence in sorted(before.keys() & after.keys()):
+        if before[occurrence] != after[occurrence]:
+            yield occurrence, occurrence
+    lost = sorted((key for key in before if key not in after), key=before.__getitem__)
+    gained = sorted((key for key in after if key not in before), key=after.__getitem__)
+    # What leaves one day and comes on another is one message that moved, unless a cap
+    # took it.
+    for occurrence in lost:
+        if (way, occurrence) in new.capped:
+            yield occurrence, None
+    moved = [occurrence for occurrence in lost if (way, occurrence) not in new.capped]
+    yield from zip_longest(moved, gained)
 
 
 def _change(
     way: Way,
-    left: str | None,
-    right: str | None,
-    before: Mapping[str, datetime],
-    after: Mapping[str, datetime],
+    pair: Pair,
     old: _Side,
     new: _Side,
     cause: Place | None,
 ) -> Change:
-    campaign, step, contact, record = way
-    named = right or left or ""
-    capped = (way, named) in new.capped and (way, named) not in old.capped
-    kind: Kind = (
-        "capped"
-        if capped
-        else "moved"
-        if left and right
-        else "lost"
-        if left
-        else "gained"
-    )
-    said = new.refused.get((way, named)) or (
-        new.over.get((campaign, contact, record)) if right is None else None
-    )
-    why = f"{said.code}: {said.sentence}" if said and said.code else None
-    at_before = before[left] if left else None
-    at_after = after[right] if right else None
+    left, right = pair
+    campaign, _, contact, record = way
+    key = (way, right or left or "")
+    capped = key in new.capped and key not in old.capped
+    reason = new.refused.get(key)
+    if reason is None and right is None:
+        reason = new.over.get((campaign, contact, record))
     return Change(
-        kind, campaign, step, contact, record, at_before, at_after, why, cause
+        "capped" if capped else _kind(pair),
+        *way,
+        before=old.leaves(way, left),
+        after=new.leaves(way, right),
+        why=f"{reason.code}: {reason.sentence}" if reason and reason.code else None,
+        cause=cause,
     )
+
+
+def _kind(pair: Pair) -> Kind:
+    left, right = pair
+    if left and right:
+        return "moved"
+    return "lost" if left else "gained"
 
 
 def changed_lines(before: str, after: str) -> list[int]:
-    """The lines of `after` that `before` has not, counted from 1; where lines went, the one that follows."""
+    """The lines of `after` that `before` has not, counted from 1.
+
+    Where lines went, the one that follows.
+    """
     left, right = before.splitlines(), after.splitlines()
+    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
     found: set[int] = set()
-    for tag, _, _, first, end in difflib.SequenceMatcher(
-        None, left, right, autojunk=False
-    ).get_opcodes():
+    for tag, _, _, first, end in matcher.get_opcodes():
         if tag == "delete":
             found.add(min(first, max(len(right) - 1, 0)))
         elif tag != "equal":
             found.update(
                 n
-                for n in range(first, end)
-                if right[n].strip() and not right[n].lstrip().startswith("#")
+                for n in range(
+                    first,
+                    end,
+                )
+                if _says_something(right[n])
             )
     return sorted(n + 1 for n in found)
 
 
+def _says_something(line: str) -> bool:
+    plain = line.strip()
+    return bool(plain) and not plain.startswith("#")
+
+
 def cause_of(
-    way: Way, files: ComparedFiles, changed: Mapping[str, list[int]]
+    way: Way,
+    files: ComparedFiles,
+    changed: Mapping[str, list[int]],
 ) -> Place | None:
-    """The changed line within the step; else one above it in the campaign; else in the settings; else elsewhere."""
-    campaign, step = way[0], way[1]
+    """The changed line within the step; else one above it in the campaign.
+
+    Else one below it; else one in the settings; else one elsewhere.
+    """
+    campaign, step, *_ = way
     own = f"campaigns/{campaign}.yaml"
-    lines = changed.get(own, [])
+    lines = changed.get(own)
+    if not lines:
+        return _elsewhere(changed)
     first, last = files.steps.get((campaign, step), (0, 0))
+    return Place(own, _nearest(lines, first, last))
+
+
+def _nearest(lines: Sequence[int], first: int, last: int) -> int:
     inside = [line for line in lines if first <= line <= last]
+    if inside:
+        return inside[0]
+    # The campaign's head (trigger, audience, caps) stands above its steps.
     above = [line for line in lines if line < first]
-    for found in (inside[:1], above[-1:], lines[:1]):
-        if found:
-            return Place(own, found[0])
-    others = sorted(name for name, theirs in changed.items() if theirs)
-    for name in sorted(others, key=lambda each: not each.endswith("_settings.yaml")):
-        return Place(name, changed[name][0])
-    return None
+    return above[-1] if above else lines[0]
+
+
+def _elsewhere(changed: Mapping[str, list[int]]) -> Place | None:
+    files = sorted(name for name, lines in changed.items() if lines)
+    # The settings are everybody's, another campaign takes a slot at most.
+    files.sort(key=lambda name: not name.endswith("_settings.yaml"))
+    return (
+        Place(
+            files[0],
+            changed[files[0]][0],
+        )
+        if files
+        else None
+    )
 
 
 def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Change]]:
     """The changes by campaign, step and kind."""
     found: dict[tuple[str, str, Kind], list[Change]] = defaultdict(list)
-    for each in changes:
-        found[each.campaign, each.step, each.kind].append(each)
-    return dict(
-        sorted(
-            found.items(),
-            key=lambda item: (item[0][0], item[0][1], KINDS.index(item[0][2])),
-        )
-    )
+    for change in changes:
+        found[change.campaign, change.step, change.kind].append(change)
+
+    def order(key: tuple[str, str, Kind]) -> tuple[str, str, int]:
+        campaign, step, kind = key
+        return campaign, step, KINDS.index(kind)
+
+    return {key: found[key] for key in sorted(found, key=order)}

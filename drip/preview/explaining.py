@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -11,41 +11,44 @@ from sqlalchemy import Connection
 
 from drip.core.asks import Asks, entry_asks
 from drip.core.calendar import local
-from drip.core.campaign import (
-    Campaign,
-    CounterTrigger,
-    DateTrigger,
-    EventTrigger,
-    SegmentTrigger,
-)
+from drip.core.campaign import Campaign
 from drip.core.conditions import why_not
 from drip.core.decide import Reason
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
-from drip.engine.facts import ContactFacts, named
+from drip.engine.facts import ContactFacts
 from drip.engine.fetching import facts_of
+from drip.engine.triggers.kind import Absentee
+from drip.engine.triggers.table import TriggerKinds
 from drip.errors import DripError, nearest
 from drip.preview.forecast import forecast
 from drip.preview.simulator import rehearsal
 from drip.storage.base.copying import CopiedPart
 from drip.storage.base.database import Database
-from drip.storage.campaigns import audience
-from drip.storage.people import people, sign_ups
-from drip.storage.people.people import Contact, GivenUp, Record
+from drip.storage.people import contacts as contact_store
+from drip.storage.people import records as record_store
+from drip.storage.people import sign_ups, suppressions
+from drip.storage.people.contacts import Contact
+from drip.storage.people.records import Record
 from drip.storage.people.sign_ups import SignUp
+from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import OWN_DATA, LedgerRow, entries
 from drip.workspace import Workspace
 
 AHEAD = timedelta(days=60)
-TICK = timedelta(milliseconds=1)
 # What some triggers look at: a segment, a counter.
 TRIGGERS_ASK = Asks(owners=frozenset({"counter"}), sets=True)
+TICK = timedelta(milliseconds=1)
 
 
 @dataclass(frozen=True, slots=True)
 class Explained:
-    """A contact's lines up to an instant, those of the `AHEAD` after it if nothing new happens, for each campaign that has
-    none the reason, and which of its addresses were given up. `sign_up` says so if nothing else is known of it."""
+    """A contact's lines up to an instant, and those of the `AHEAD` after it.
+
+    The latter are for when nothing new happens. `nothing` has the reason for each
+    campaign that has no line; `given_up` says which of its addresses were. `sign_up`
+    says so if nothing else is known of it.
+    """
 
     contact: Contact
     past: tuple[LedgerRow, ...]
@@ -58,8 +61,11 @@ class Explained:
         """What the contact is, if nothing but a sign-up is known of it."""
         match self.sign_up:
             case SignUp("open", datetime() as until):
-                end = f"erased on {local(until, where):%a %-d %b %Y at %H:%M} if nobody does"
-                return f"a sign-up that nobody has confirmed: in no audience, list or count, and {end}"
+                return (
+                    "a sign-up that nobody has confirmed: in no audience, list or "
+                    f"count, and erased on {local(until, where):%a %-d %b %Y at %H:%M} "
+                    "if nobody does"
+                )
             case SignUp("over"):
                 return "a sign-up that nobody confirmed, and erased"
             case SignUp("single"):
@@ -75,142 +81,169 @@ def explained(
     now: datetime,
     progress: Callable[[datetime], None] = lambda now: None,
 ) -> Explained:
-    """Of all campaigns, or of one. Raises DripError for a contact or a campaign that there is not."""
+    """Of all campaigns, or of one. Raises DripError for a contact or campaign that is not."""
     with database.read() as connection:
-        person = people.contact_of_key(connection, key)
-    with rehearsal(database, now, CopiedPart(person.id)) as copy:
+        contact = contact_store.contact_of_key(connection, key)
+    with rehearsal(
+        database,
+        now,
+        CopiedPart(contact.id),
+    ) as copy:
         campaign_set = workspace.campaign_set(copy, now)
-    if campaign and campaign not in campaign_set.campaigns:
-        raise DripError(
-            f"There is no campaign `{campaign}`.",
-            help=nearest(campaign, campaign_set.campaigns, what="campaigns"),
-        )
-    names = (campaign,) if campaign else tuple(sorted(campaign_set.campaigns))
+    names = _named(campaign_set, campaign)
     with database.read() as connection:
         seen = names if campaign else (*names, OWN_DATA)
-        past = tuple(entries(connection, until=now, contact=key, campaigns=seen))
-    ahead = now + AHEAD
+        past = tuple(
+            entries(
+                connection,
+                until=now,
+                contact=key,
+                campaigns=seen,
+            )
+        )
     with forecast(
         workspace,
         database,
         now,
-        ahead,
+        now + AHEAD,
         key,
         since=now + TICK,
         campaigns=names,
         progress=progress,
     ) as found:
-        coming = tuple(replace(each, contact=key) for each in found.entries())
-    told = {entry.campaign for entry in (*past, *coming)}
+        coming = tuple(replace(row, contact=key) for row in found.entries())
+    said_of = {row.campaign for row in (*past, *coming)}
+    silent = [campaign_set.campaigns[name] for name in names if name not in said_of]
     with database.read() as connection:
-        silent = [campaign_set.campaigns[name] for name in names if name not in told]
-        nothing = {
-            each.key: why_nothing(connection, campaign_set, each, person, now)
-            for each in silent
-        }
-        given_up = tuple(people.given_up(connection, person))
-        sign_up = sign_ups.of_contacts(connection, [person.id]).get(person.id)
-    return Explained(person, past, coming, nothing, given_up, sign_up)
+        return Explained(
+            contact,
+            past,
+            coming,
+            _why_nothing(connection, campaign_set, silent, contact, now),
+            tuple(suppressions.given_up(connection, contact)),
+            sign_ups.of_contacts(connection, [contact.id]).get(contact.id),
+        )
 
 
-def why_nothing(
+def _named(campaign_set: CampaignSet, campaign: str | None) -> tuple[str, ...]:
+    known = campaign_set.campaigns
+    if campaign is None:
+        return tuple(sorted(known))
+    if campaign in known:
+        return (campaign,)
+    raise DripError(
+        f"There is no campaign `{campaign}`.",
+        help=nearest(campaign, known, what="campaigns"),
+    )
+
+
+def _why_nothing(
     connection: Connection,
     campaign_set: CampaignSet,
-    campaign: Campaign,
+    silent: list[Campaign],
     contact: Contact,
     now: datetime,
-) -> Reason:
-    """The reason why nothing of a campaign is in sight for a contact."""
-    paused = campaign_set.paused(campaign)
-    if paused:
-        return paused
+) -> dict[str, Reason]:
+    """The reasons why nothing of these campaigns is in sight for a contact."""
+    reasons: dict[str, Reason] = {}
+    for campaign in silent:
+        paused = campaign_set.paused(campaign)
+        if paused is None:
+            records = _records(connection, campaign, contact)
+            facts = facts_of(
+                connection,
+                campaign_set.settings,
+                [contact.id],
+                now,
+                campaign_set.asks(campaign) | entry_asks(campaign) | TRIGGERS_ASK,
+                records=[record.id for record in records],
+            )
+            known = facts.contacts[contact.id]
+            reasons[campaign.key] = _why(
+                Absentee(
+                    connection,
+                    campaign,
+                    facts,
+                    known,
+                )
+            )
+        else:
+            reasons[campaign.key] = paused
+    return reasons
+
+
+def _records(
+    connection: Connection,
+    campaign: Campaign,
+    contact: Contact,
+) -> list[Record]:
+    """The contact's records that the campaign is about."""
+    if campaign.for_each is None:
+        return []
+    return list(record_store.records_of(connection, [contact.id], campaign.for_each))
+
+
+def _why(absentee: Absentee) -> Reason:
+    """The first thing that stands in the way of a campaign that is live."""
+    campaign, facts, contact = absentee.campaign, absentee.facts, absentee.contact
+    # Before anything else: such a contact is in no audience.
+    if facts.unconfirmed(contact):
+        sentence = "nobody has confirmed this sign-up, and nothing else is known of it"
+        return Reason("no-consent", sentence, campaign.place)
+    return (
+        _outside(absentee)
+        or _all_closed(campaign, facts, contact)
+        # The trigger comes last: it is the only one that time mends.
+        or TriggerKinds().of(campaign).why_nobody(absentee)
+    )
+
+
+def _outside(absentee: Absentee) -> Reason | None:
+    """Why the contact is not in the audience, if so; with records, of none of them."""
+    campaign, contact = absentee.campaign, absentee.contact
     records: list[Record | None] = [None]
     if campaign.for_each:
-        records = list(people.records_of(connection, [contact.id], campaign.for_each))
-    facts = facts_of(
-        connection,
-        campaign_set.settings,
-        [contact.id],
-        now,
-        campaign_set.asks(campaign) | entry_asks(campaign) | TRIGGERS_ASK,
-        records=[record.id for record in records if record],
-    )
-    person = facts.contacts[contact.id]
-    if facts.unconfirmed(person):
-        return Reason(
-            "no-consent",
-            "nobody has confirmed this sign-up, and nothing else is known of it",
-            campaign.place,
-        )
-    if not records:
-        return Reason(
-            "not-in-audience",
-            f"there is no {campaign.for_each} of this contact",
-            campaign.place,
-        )
+        records = list(absentee.facts.records.values())
+        if not records:
+            sentence = f"there is no {campaign.for_each} of this contact"
+            return Reason("not-in-audience", sentence, campaign.place)
+    if campaign.audience is None:
+        return None
     failures = [
-        campaign.audience and why_not(campaign.audience, facts.facts(person, each, {}))
-        for each in records
+        why_not(
+            campaign.audience,
+            absentee.facts.facts(
+                contact,
+                record,
+                {},
+            ),
+        )
+        for record in records
     ]
-    if all(failures) and failures[0]:
-        return Reason("not-in-audience", failures[0].sentence, failures[0].place)
-    closed = _all_closed(campaign, facts, person)
-    if closed:
-        return closed
-    return _no_occasion(connection, campaign, facts, person)
+    first = failures[0]
+    if first is None or not all(failures):
+        return None
+    return Reason("not-in-audience", first.sentence, first.place)
 
 
 def _all_closed(
-    campaign: Campaign, facts: ContactFacts, contact: Contact
+    campaign: Campaign,
+    facts: ContactFacts,
+    contact: Contact,
 ) -> Reason | None:
     """Why none of the campaign's messages can reach the contact, if so."""
     closed = facts.person(contact).closed
-    first: Reason | None = None
+    reasons = [closed(channel, topic) for channel, topic in _ways(campaign)]
+    return reasons[0] if reasons and all(reasons) else None
+
+
+def _ways(campaign: Campaign) -> Iterator[tuple[str, str | None]]:
+    """By which channel and about which topic it writes.
+
+    What is transactional is about none.
+    """
     for step in campaign.steps:
-        for channel in step.channels if isinstance(step, SendStep) else ():
-            reason = closed(
-                channel,
-                None
-                if isinstance(step, SendStep) and step.transactional
-                else campaign.topic,
-            )
-            if reason is None:
-                return None
-            first = first or reason
-    return first
-
-
-def _no_occasion(
-    connection: Connection, campaign: Campaign, facts: ContactFacts, contact: Contact
-) -> Reason:
-    match campaign.trigger:
-        case DateTrigger(date=date_field):
-            known = audience.dates_of(connection, date_field.field, [contact.id])
-            sentence = (
-                "the date is not near" if known else f"{date_field.field} is unknown"
-            )
-        case EventTrigger(event=name, where=where):
-            happened = people.events_of(connection, [contact.id], [name]).get(
-                contact.id
-            )
-            if not happened:
-                return Reason("not-due", f"{name} never happened", campaign.place)
-            failure = where and why_not(
-                where, facts.facts(contact, None, named(happened[-1]))
-            )
-            if failure:
-                return Reason(
-                    "not-due", f"of the last {name}, {failure.sentence}", failure.place
-                )
-            sentence = f"no {name} has happened since the campaign looked last"
-        case SegmentTrigger(segment=name):
-            inside = name in facts.sets(contact.id)
-            sentence = (
-                f"entered {name} before" if inside else f"not in the segment {name}"
-            )
-        case CounterTrigger(counter=name, reaches=numbers):
-            stands = facts.balances(contact.id).get(name, 0)
-            sentence = f"{name} stands at {stands}, and runs start at {', '.join(map(str, numbers))}"
-        case _:
-            sentence = "no occurrence of its schedule is near"
-    return Reason("not-due", sentence, campaign.place)
+        if isinstance(step, SendStep):
+            topic = None if step.transactional else campaign.topic
+            for channel in step.channels:
+                yield channel, topic

@@ -16,26 +16,31 @@ from sqlalchemy import Connection
 
 from drip.core.message import Message
 from drip.engine.campaign_set import campaign_set_of
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 from drip.preview.simulator import Nowhere, Outage, rehearsal, simulate
 from drip.process import own_zones, unhurried
 from drip.storage.base.copying import WHOLE, CopiedPart
 from drip.storage.base.database import Database
-from drip.storage.people import people
+from drip.storage.people import contacts as contact_store
 from drip.storage.reading import ledger, pressure, summary
 from drip.storage.reading.ledger import LedgerRow
 from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
 from drip.workspace import Workspace
 
-# A process of its own takes a second to begin. More than these would mostly wait for one disk.
+# A process of its own takes a second to begin. More than these would mostly wait for one
+# disk.
 WORTH_SHARING = 10_000
 MOST_SHARES = 8
+Progress = Callable[[datetime], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Sums:
-    """What the coming time holds in sums: what leaves, what does not and why, and what caps do."""
+    """What the coming time holds in sums.
+
+    That is what leaves, what does not and why, and what caps do.
+    """
 
     summary: Summary
     pressure: Pressure
@@ -47,7 +52,10 @@ class Sums:
 
 @dataclass(frozen=True, slots=True)
 class Forecast:
-    """The ledger that a simulation left, from `since` to `until`; of one contact or some campaigns if that was asked."""
+    """The ledger that a simulation left, from `since` to `until`.
+
+    Of one contact or some campaigns if that was asked.
+    """
 
     connection: Connection
     since: datetime
@@ -57,12 +65,11 @@ class Forecast:
 
     def entries(self, contact: str | None = None) -> Iterator[LedgerRow]:
         """Its lines, oldest first; with `contact`, that one's alone."""
-        whose = contact or self.contact
         return ledger.entries(
             self.connection,
             since=self.since,
             until=self.until,
-            contact=whose,
+            contact=contact or self.contact,
             campaigns=self.campaigns,
         )
 
@@ -72,7 +79,7 @@ class Forecast:
         return Sums(summary.summary(*about), pressure.pressure(*about))
 
     def busiest(self, most: int) -> list[str]:
-        """The contacts of whom most is to be told, in order of their keys."""
+        """The contacts about whom there is most to say, in order of their keys."""
         return summary.busiest(
             self.connection, self.since, self.until, self.campaigns, most
         )
@@ -90,24 +97,24 @@ def forecast(
     campaigns: tuple[str, ...] = (),
     outage: Outage | None = None,
     seen: Callable[[Ready, Message], None] = lambda ready, message: None,
-    progress: Callable[[datetime], None] = lambda now: None,
+    progress: Progress = lambda now: None,
 ) -> Iterator[Forecast]:
-    """What a simulation from `now` to `until` comes to. Raises DripError for an unknown contact."""
+    """What a simulation from `now` to `until` comes to.
+
+    Raises DripError for an unknown contact.
+    """
     contact_id = contact_number(database, contact) if contact else None
-    others = _alone(workspace, database)
-    part = (
-        CopiedPart(contact_id, events=others)
-        if contact and others is not None
-        else WHOLE
-    )
+    part = WHOLE
+    if contact_id is not None:
+        # Copying one person takes a moment, copying a million some seconds.
+        others = _alone(workspace, database)
+        part = WHOLE if others is None else CopiedPart(contact_id, events=others)
     with rehearsal(database, now, part) as copy:
-        campaign_set = workspace.campaign_set(copy, now)
-        transports = dict.fromkeys(workspace.settings.transports, Nowhere())
         simulate(
             copy,
-            campaign_set,
+            workspace.campaign_set(copy, now),
             workspace.templates,
-            transports,
+            dict.fromkeys(workspace.settings.transports, Nowhere()),
             now,
             until,
             progress,
@@ -115,14 +122,25 @@ def forecast(
             seen,
         )
         with copy.read() as connection:
-            # A sign-up that nobody has confirmed by then is erased, and its lines have another key.
-            known = (
-                people.contacts_by_id(connection, [contact_id]) if contact_id else {}
-            )
-            keys = [each.key for each in known.values()]
+            key = _key_of(connection, contact_id)
             yield Forecast(
-                connection, since or now, until, keys[0] if keys else None, campaigns
+                connection,
+                since or now,
+                until,
+                key,
+                campaigns,
             )
+
+
+def _key_of(connection: Connection, contact_id: int | None) -> str | None:
+    """A contact's key as it is in the end.
+
+    A sign-up that nobody has confirmed by then is erased, and its lines have another.
+    """
+    if contact_id is None:
+        return None
+    contact = contact_store.contacts_by_id(connection, [contact_id]).get(contact_id)
+    return contact.key if contact else None
 
 
 def summed(
@@ -133,18 +151,16 @@ def summed(
     *,
     since: datetime | None = None,
     campaigns: tuple[str, ...] = (),
-    progress: Callable[[datetime], None] = lambda now: None,
+    progress: Progress = lambda now: None,
     shares: int | None = None,
 ) -> Sums:
-    """The sums of `foreseen`, in so many processes (None: as many as help), each with a share of the contacts."""
+    """The sums of a `forecast`, each of some processes taking a share of the contacts.
+
+    `shares` is how many; None: as many as help.
+    """
     events = _alone(workspace, database)
     if shares is None:
-        with database.read() as connection:
-            shares = min(
-                MOST_SHARES,
-                len(os.sched_getaffinity(0)),
-                people.count(connection) // WORTH_SHARING,
-            )
+        shares = _worth(database)
     if events is None or shares < 2:
         with forecast(
             workspace,
@@ -157,19 +173,40 @@ def summed(
         ) as found:
             return found.sums()
     own, *others = (
-        _Share(n, shares, events, now, until, since or now, campaigns)
+        _Share(
+            n,
+            shares,
+            events,
+            now,
+            until,
+            since or now,
+            campaigns,
+        )
         for n in range(shares)
     )
+    root, environment = workspace.root, dict(workspace.environment)
     # Begun anew, since a database that is open does not survive being forked.
-    with ProcessPoolExecutor(shares - 1, multiprocessing.get_context("spawn")) as pool:
+    fresh = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(shares - 1, fresh) as pool:
         asked = [
             pool.submit(
-                _sums_of_share, workspace.root, dict(workspace.environment), each
+                _sums_of_share,
+                root,
+                environment,
+                share,
             )
-            for each in others
+            for share in others
         ]
         sums = own.sums(workspace, database, progress)
-        return sum((each.result() for each in asked), start=sums)
+        return sum((answer.result() for answer in asked), start=sums)
+
+
+def _worth(database: Database) -> int:
+    """How many processes help."""
+    processors = len(os.sched_getaffinity(0))
+    with database.read() as connection:
+        contacts = contact_store.count(connection)
+    return min(MOST_SHARES, processors, contacts // WORTH_SHARING)
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,26 +225,29 @@ class _Share:
         self,
         workspace: Workspace,
         database: Database,
-        progress: Callable[[datetime], None],
+        progress: Progress,
     ) -> Sums:
-        with rehearsal(
-            database, self.now, CopiedPart(None, self.nth, self.of, self.events)
-        ) as copy:
-            campaign_set = workspace.campaign_set(copy, self.now)
-            transports = dict.fromkeys(workspace.settings.transports, Nowhere())
+        part = CopiedPart(
+            None,
+            self.nth,
+            self.of,
+            self.events,
+        )
+        with rehearsal(database, self.now, part) as copy:
             simulate(
                 copy,
-                campaign_set,
+                workspace.campaign_set(copy, self.now),
                 workspace.templates,
-                transports,
+                dict.fromkeys(workspace.settings.transports, Nowhere()),
                 self.now,
                 self.until,
                 progress,
             )
             with copy.read() as connection:
-                return Forecast(
+                found = Forecast(
                     connection, self.since, self.until, campaigns=self.campaigns
-                ).sums()
+                )
+                return found.sums()
 
 
 def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) -> Sums:
@@ -221,6 +261,10 @@ def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) ->
 
 
 def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
+    """The events that are needed of everybody, if what happens to a contact hangs on no other.
+
+    None if it does (`CampaignSet.alone`).
+    """
     with database.read() as connection:
         campaign_set = campaign_set_of(connection, workspace.loaded)
         campaign_set.read_versions(connection)
@@ -230,4 +274,4 @@ def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
 def contact_number(database: Database, key: str) -> int:
     """The number of a contact. Raises DripError for an unknown key."""
     with database.read() as connection:
-        return people.contact_of_key(connection, key).id
+        return contact_store.contact_of_key(connection, key).id

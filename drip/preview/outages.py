@@ -13,15 +13,18 @@ from drip.storage.reading.ledger import LedgerRow
 Kind = Literal["late", "dropped", "merged", "instead"]
 KINDS: tuple[Kind, ...] = ("late", "dropped", "merged", "instead")
 # One message: campaign, step, contact, record, occurrence.
-Key = tuple[str, str, str, str | None, str]
+MessageKey = tuple[str, str, str, str | None, str]
+# One run: campaign, contact, record, occurrence.
+RunKey = tuple[str, str, str | None, str]
 
 
 @dataclass(frozen=True, slots=True)
 class Effect:
     """What becomes of one message because of a downtime.
 
-    `late`: it leaves after it. `dropped`: it does not leave, and `why` says the reason. `merged`: it does not leave, since
-    a newer occurrence of the same schedule takes its place. `instead`: it leaves only because others did not.
+    `late`: it leaves after it. `dropped`: it does not leave, and `why` says the reason.
+    `merged`: it does not leave, since a newer occurrence of the same schedule takes its
+    place. `instead`: it leaves only because others did not.
     """
 
     kind: Kind
@@ -36,74 +39,101 @@ class Effect:
     place: str | None
 
 
+class _WithOutage:
+    """The ledger with the downtime, by what is asked of it."""
+
+    def __init__(self, rows: Iterable[LedgerRow]) -> None:
+        self.sent: dict[MessageKey, LedgerRow] = {}
+        self.entered: set[RunKey] = set()
+        self._refused: dict[MessageKey, LedgerRow] = {}
+        self._exited: dict[RunKey, LedgerRow] = {}
+        for row in rows:
+            match row.outcome:
+                case "sent":
+                    self.sent[_key(row)] = row
+                case "entered":
+                    self.entered.add(_run(row))
+                case "exited":
+                    self._exited[_run(row)] = row
+                case "skipped" | "held" | "deferred" if row.step:
+                    self._refused[_key(row)] = row
+
+    def refusal(self, key: MessageKey) -> LedgerRow | None:
+        """What was said of a message that did not leave, or not yet."""
+        return self._refused.get(key)
+
+    def reason(self, key: MessageKey, row: LedgerRow) -> LedgerRow | None:
+        """The same, or why its run ended."""
+        return self.refusal(key) or self._exited.get(_run(row))
+
+
 def effects(
-    before: Iterable[LedgerRow], after: Iterable[LedgerRow], outage: Outage
+    before: Iterable[LedgerRow],
+    after: Iterable[LedgerRow],
+    outage: Outage,
 ) -> list[Effect]:
-    """What a downtime changes, in order of time. `before` is the ledger without it, `after` with it."""
-    left, right = _sent(before), list(after)
-    there, entered = (
-        _sent(right),
-        {_run(each) for each in right if each.outcome == "entered"},
-    )
-    refused = {
-        _key(each): each
-        for each in right
-        if each.outcome in ("skipped", "held", "deferred") and each.step
-    }
-    ended = {_run(each): each for each in right if each.outcome == "exited"}
-    found = list(_effects(left, there, entered, refused, ended, outage))
-    return sorted(
-        found,
-        key=lambda each: (
-            each.before or each.after or outage.start,
-            each.contact,
-            each.campaign,
-        ),
-    )
+    """What a downtime changes, in order of time.
+
+    `before` is the ledger without it, `after` with it.
+    """
+    sent_before = {_key(row): row for row in before if row.outcome == "sent"}
+    found = _effects(sent_before, _WithOutage(after), outage)
+
+    def by_time(effect: Effect) -> tuple[datetime, str, str]:
+        at = effect.before or effect.after or outage.start
+        return at, effect.contact, effect.campaign
+
+    return sorted(found, key=by_time)
 
 
 def _effects(
-    left: dict[Key, LedgerRow],
-    right: dict[Key, LedgerRow],
-    entered: set[tuple[str, str, str | None, str]],
-    refused: dict[Key, LedgerRow],
-    ended: dict[tuple[str, str, str | None, str], LedgerRow],
+    before: dict[MessageKey, LedgerRow],
+    after: _WithOutage,
     outage: Outage,
 ) -> Iterator[Effect]:
-    for key, each in left.items():
-        later = right.get(key)
+    for key, row in before.items():
+        later = after.sent.get(key)
         if later is None:
-            told = refused.get(key) or ended.get(_run(each))
-            if _run(each) not in entered and each.at >= outage.start:
-                yield _effect("merged", key, each, None, None)
-            elif told:
-                yield _effect("dropped", key, each, None, told)
-        elif later.at != each.at:
-            yield _effect("late", key, each, later, refused.get(key))
-    for key, each in right.items():
-        if key not in left:
-            yield _effect("instead", key, None, each, None)
+            # A schedule that was missed several times is made up for once.
+            merged = _run(row) not in after.entered and row.at >= outage.start
+            reason = after.reason(key, row)
+            if merged:
+                yield _effect("merged", key, row, None, None)
+            elif reason:
+                yield _effect("dropped", key, row, None, reason)
+        elif later.at != row.at:
+            yield _effect(
+                "late",
+                key,
+                row,
+                later,
+                after.refusal(key),
+            )
+    for key, row in after.sent.items():
+        if key not in before:
+            yield _effect("instead", key, None, row, None)
 
 
 def _effect(
     kind: Kind,
-    key: Key,
+    key: MessageKey,
     before: LedgerRow | None,
     after: LedgerRow | None,
-    told: LedgerRow | None,
+    reason: LedgerRow | None,
 ) -> Effect:
-    why = f"{told.code}: {told.sentence}" if told and told.code else None
-    at_before, at_after = before.at if before else None, after.at if after else None
-    return Effect(kind, *key, at_before, at_after, why, told.place if told else None)
+    return Effect(
+        kind,
+        *key,
+        before=before.at if before else None,
+        after=after.at if after else None,
+        why=f"{reason.code}: {reason.sentence}" if reason and reason.code else None,
+        place=reason.place if reason else None,
+    )
 
 
-def _sent(entries: Iterable[LedgerRow]) -> dict[Key, LedgerRow]:
-    return {_key(each): each for each in entries if each.outcome == "sent"}
+def _key(row: LedgerRow) -> MessageKey:
+    return row.campaign, row.step or "", row.contact, row.record, row.occurrence
 
 
-def _key(each: LedgerRow) -> Key:
-    return each.campaign, each.step or "", each.contact, each.record, each.occurrence
-
-
-def _run(each: LedgerRow) -> tuple[str, str, str | None, str]:
-    return each.campaign, each.contact, each.record, each.occurrence
+def _run(row: LedgerRow) -> RunKey:
+    return row.campaign, row.contact, row.record, row.occurrence

@@ -28,6 +28,8 @@ COLOURS = (
     "#6b705c",
 )
 HEAT = ("#fff7ec", "#fee8c8", "#fdbb84", "#fc8d59", "#d7301f")
+# A handful is no heat.
+LEAST_HOT = 5
 
 
 def report(
@@ -37,55 +39,87 @@ def report(
     timezone: str,
     business: str,
 ) -> str:
-    """The page, as HTML that loads nothing from anywhere. `titles` are those of campaigns, by key."""
-    environment = Environment(
+    """The page, as HTML that loads nothing from anywhere.
+
+    `titles` are those of campaigns, by key.
+    """
+    sums = found.sums()
+    summary, displaced = sums.summary, sums.pressure.displaced
+    start = local(found.since, zone(timezone))
+    end = local(found.until, zone(timezone))
+    values: dict[str, Any] = {
+        "business": business,
+        "start": start,
+        "end": end,
+        "messages": sum(leaving.count for leaving in summary.sent),
+        "people": summary.people,
+        "campaigns": _campaigns(summary, titles),
+        "weeks": calendar_weeks(
+            summary,
+            start.date(),
+            end.date(),
+            timezone,
+        ),
+        "steps": step_rows(summary, timezone),
+        "samples": _by_campaign(samples),
+        "timelines": _timelines(found, timezone),
+        "reasons": sorted(summary.refused, key=lambda refused: -refused.count),
+        "waits": sorted(summary.waits, key=lambda wait: -wait.count),
+        "losers": sorted({loser for loser, _ in displaced}),
+        "winners": sorted({winner for _, winner in displaced}),
+        "displaced": displaced,
+        "heat": _heat(displaced),
+    }
+    return _environment().get_template("report.html").render(values)
+
+
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("drip.preview", "."),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    sums, caps = found.sums().summary, found.sums().pressure
-    start, end = local(found.since, zone(timezone)), local(found.until, zone(timezone))
-    values: dict[str, Any] = {
-        "business": business,
-        "start": start,
-        "end": end,
-        "messages": sum(each.count for each in sums.sent),
-        "people": sums.people,
-        "campaigns": {
-            name: {"title": titles.get(name, name), "colour": COLOURS[n % len(COLOURS)]}
-            for n, name in enumerate(sorted(sums.campaigns))
-        },
-        "weeks": calendar_weeks(sums, start.date(), end.date(), timezone),
-        "steps": step_rows(sums, timezone),
-        "samples": _by_campaign(samples),
-        "timelines": _timelines(found, timezone),
-        "reasons": sorted(sums.refused, key=lambda each: -each.count),
-        "waits": sorted(sums.waits, key=lambda each: -each.count),
-        "losers": sorted({loser for loser, _ in caps.displaced}),
-        "winners": sorted({winner for _, winner in caps.displaced}),
-        "displaced": caps.displaced,
-        "heat": _heat(caps.displaced),
+
+
+def _campaigns(summary: Summary, titles: Mapping[str, str]) -> dict[str, Any]:
+    """Each with its title and a colour, in order of their keys."""
+    return {
+        name: {
+            "title": titles.get(
+                name,
+                name,
+            ),
+            "colour": COLOURS[n % len(COLOURS)],
+        }
+        for n, name in enumerate(sorted(summary.campaigns))
     }
-    return environment.get_template("report.html").render(values)
 
 
-def _day(each: Leaving, timezone: str) -> date:
-    return local(each.at, zone(each.zone or timezone)).date()
+def _day(leaving: Leaving, timezone: str) -> date:
+    return local(leaving.at, zone(leaving.zone or timezone)).date()
 
 
 def calendar_weeks(
-    sums: Summary, start: date, end: date, timezone: str
+    summary: Summary,
+    start: date,
+    end: date,
+    timezone: str,
 ) -> list[list[dict[str, Any]]]:
-    """Weeks from Monday on; each day with its messages per campaign, on their recipients' clocks."""
+    """Weeks from Monday on.
+
+    Each day has its messages per campaign, on their recipients' clocks.
+    """
     counts: dict[date, Counter[str]] = defaultdict(Counter)
-    for each in sums.sent:
-        counts[_day(each, timezone)][each.campaign] += each.count
+    for leaving in summary.sent:
+        counts[_day(leaving, timezone)][leaving.campaign] += leaving.count
+    # In the far east and west the recipients' days begin before and end after ours.
     first, last = min([start, *counts]), max([end, *counts])
-    monday, weeks = first - timedelta(days=first.weekday()), []
+    weeks = []
+    monday = first - timedelta(days=first.weekday())
     while monday <= last:
-        days = [monday + timedelta(days=n) for n in range(7)]
+        week = [monday + timedelta(days=n) for n in range(7)]
         weeks.append(
             [
                 {
@@ -93,59 +127,73 @@ def calendar_weeks(
                     "inside": first <= day <= last,
                     "counts": sorted(counts[day].items()),
                 }
-                for day in days
+                for day in week
             ]
         )
         monday += timedelta(days=7)
     return weeks
 
 
-def step_rows(sums: Summary, timezone: str) -> list[dict[str, Any]]:
-    """What goes out: each step with how many messages, and the first and the last day."""
+def step_rows(summary: Summary, timezone: str) -> list[dict[str, Any]]:
+    """What goes out: each step with how many messages, and the first and last day."""
     groups: dict[tuple[str, str], list[Leaving]] = defaultdict(list)
-    for each in sums.sent:
-        groups[each.campaign, each.step].append(each)
-    return [
-        {
-            "campaign": campaign,
-            "step": step.removeprefix("send "),
-            "count": sum(each.count for each in members),
-            "first": min(_day(each, timezone) for each in members),
-            "last": max(_day(each, timezone) for each in members),
-        }
-        for (campaign, step), members in sorted(groups.items())
-    ]
+    for leaving in summary.sent:
+        groups[leaving.campaign, leaving.step].append(leaving)
+    rows = []
+    for (campaign, step), members in sorted(groups.items()):
+        days = [_day(leaving, timezone) for leaving in members]
+        rows.append(
+            {
+                "campaign": campaign,
+                "step": step.removeprefix("send "),
+                "count": sum(leaving.count for leaving in members),
+                "first": min(days),
+                "last": max(days),
+            }
+        )
+    return rows
 
 
 def _by_campaign(samples: Sequence[Sample]) -> dict[str, list[Sample]]:
     found: dict[str, list[Sample]] = defaultdict(list)
-    for each in samples:
-        found[each.campaign].append(each)
+    for sample in samples:
+        found[sample.campaign].append(sample)
     return found
 
 
 def _timelines(found: Forecast, timezone: str) -> list[dict[str, Any]]:
-    """The people of whom most is to be told, in order of their keys."""
-    timelines = []
-    for contact in found.busiest(MOST_TIMELINES):
-        lines = list(found.entries(contact))
-        timelines.append(
-            {
-                "contact": contact,
-                "sent": sum(each.outcome == "sent" for each in lines),
-                "lines": [
-                    (local(each.at, zone(each.zone or timezone)), each)
-                    for each in lines
-                ],
-            }
+    """The people about whom there is most to say, in order of their keys."""
+    return [
+        _timeline(
+            found,
+            contact,
+            timezone,
         )
-    return timelines
+        for contact in found.busiest(MOST_TIMELINES)
+    ]
+
+
+def _timeline(found: Forecast, contact: str, timezone: str) -> dict[str, Any]:
+    rows = list(found.entries(contact))
+    return {
+        "contact": contact,
+        "sent": sum(row.outcome == "sent" for row in rows),
+        "lines": [
+            (
+                local(
+                    row.at,
+                    zone(row.zone or timezone),
+                ),
+                row,
+            )
+            for row in rows
+        ],
+    }
 
 
 def _heat(displaced: Counter[tuple[str, str]]) -> dict[tuple[str, str], str]:
-    # A handful is no heat.
-    most = max(5, *displaced.values()) if displaced else 1
+    most = max([LEAST_HOT, *displaced.values()])
+    hottest = len(HEAT) - 1
     return {
-        pair: HEAT[round(count / most * (len(HEAT) - 1))]
-        for pair, count in displaced.items()
+        pair: HEAT[round(count / most * hottest)] for pair, count in displaced.items()
     }

@@ -1,27 +1,31 @@
-"""Handing over in a rehearsal, where nothing leaves: of messages that are alike, some are rendered and the others follow.
+"""Handing over in a rehearsal, where nothing leaves: some messages are rendered, and those that are alike follow.
 
-Whether a text can be filled in hangs on which values there are. So it is rendered for the first messages of every step,
-for the first message of every kind (the same step, channel, locale, and the same fields known), and for the longest name.
-A kind that could not be rendered is rendered, and held, one by one.
+Whether a text can be filled in hangs on which values there are. So it is rendered for
+the first messages of every step, for the first message of every kind (the same step,
+channel, locale, and the same fields known), and for the longest name. A kind that could
+not be rendered is rendered, and held, one by one.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
-from drip.core.campaign import step_of
+from drip.core.campaign import Campaign, step_of
 from drip.core.message import Message
+from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.composing import name_of
 from drip.engine.dispatch_result import DispatchResult
-from drip.engine.dispatcher import BATCH, Dispatcher, reap
-from drip.engine.outbox_session import Ready
-from drip.storage.base.sql import parsed
+from drip.engine.dispatcher import BATCH, Dispatcher
+from drip.engine.last_check import Ready
+from drip.engine.left_behind import reap
+from drip.storage.base.converters import parsed
 from drip.storage.campaigns import runs
 from drip.storage.sending import outbox, sampled
 from drip.storage.sending.outbox import OutboxMessage
@@ -35,132 +39,168 @@ Kind = tuple[Any, ...]
 
 @dataclass
 class SampledDispatcher(Dispatcher):
-    """The dispatcher for transports that send nowhere. `each_step` messages of each step are rendered in any case."""
+    """The dispatcher for transports that send nowhere.
+
+    `each_step` messages of each step are rendered in any case.
+    """
 
     each_step: int = EACH_STEP
     _chosen: dict[int, Kind] = field(default_factory=dict, repr=False)
     _tried: set[Kind] = field(default_factory=set, repr=False)
     _good: set[Kind] = field(default_factory=set, repr=False)
-    _looked_at: Counter[tuple[str, str]] = field(default_factory=Counter, repr=False)
+    _looked_at: Counter[tuple[str, str]] = field(
+        default_factory=Counter,
+        repr=False,
+    )
+    # The longest name so far, by campaign.
     _longest: dict[str, int] = field(default_factory=dict, repr=False)
 
     def dispatch(self, campaign_set: CampaignSet) -> DispatchResult:
         """Hands over everything that is granted and due."""
-        tally = DispatchResult()
-        while tally.trouble is None:
+        result = DispatchResult()
+        while result.trouble is None:
             with self.database.write() as connection:
                 passed = self._pass(connection, campaign_set)
-            tally.sent += passed
+            result.sent += passed
             if self._chosen:
-                tally.add(super().dispatch(campaign_set))
+                result.add(super().dispatch(campaign_set))
             elif not passed:
                 break
-        return tally
+        return result
 
     def _waiting(
-        self, connection: Connection, channel: str, now: datetime, in_hand: set[int]
+        self,
+        connection: Connection,
+        channel: str,
+        now: datetime,
+        in_hand: set[int],
     ) -> list[OutboxMessage]:
         """Those that were chosen to be rendered."""
-        chosen = outbox.still_pending(connection, self._chosen)
         return [
-            each
-            for each in chosen
-            if each.channel == channel and each.id not in in_hand
+            message
+            for message in outbox.still_pending(connection, self._chosen)
+            if message.channel == channel and message.id not in in_hand
         ]
 
-    def _saw(self, each: Ready, message: Message) -> None:
-        self._good.add(self._chosen[each.outgoing.id])
-        super()._saw(each, message)
+    def _saw(self, ready: Ready, message: Message) -> None:
+        self._good.add(self._chosen[ready.id])
+        super()._saw(ready, message)
 
     def _pass(self, connection: Connection, campaign_set: CampaignSet) -> int:
-        """Marks messages that are like others as sent, and chooses those to be rendered; how many it marked."""
+        """Marks messages that are like others as sent; how many.
+
+        And chooses those to be rendered.
+        """
         now = self.clock()
         reap(connection, campaign_set, self.fence, now)
         self._chosen = {}
         fresh: set[Kind] = set()
         alike: list[Granted] = []
-        for each in sampled.granted(connection, now, PAGE):
-            attributes = parsed(each.attributes)
+        for granted in sampled.granted(connection, now, PAGE):
+            attributes = parsed(granted.attributes)
+            _, step = _step_of(connection, campaign_set, granted)
             kind, length = (
-                _kind(each, attributes, _content(connection, campaign_set, each)),
+                _kind(
+                    granted,
+                    attributes,
+                    step,
+                ),
                 len(name_of(attributes)),
             )
-            if not self._to_be_looked_at(each, kind, length):
-                alike.append(each)
+            if not self._to_be_looked_at(granted, kind, length):
+                alike.append(granted)
             elif len(self._chosen) < BATCH and kind not in fresh:
                 # The others of a kind that is new wait for what comes of the first.
                 fresh |= {kind} - self._tried
-                self._chosen[each.id] = kind
-                self._looked_at[each.campaign, each.step] += 1
-                self._longest[each.campaign] = max(
-                    length, self._longest.get(each.campaign, 0)
-                )
+                self._choose(granted, kind, length)
         self._tried |= fresh
         self._let_go(connection, campaign_set, alike, now)
         return len(alike)
 
-    def _to_be_looked_at(self, each: Granted, kind: Kind, length: int) -> bool:
-        first = self._looked_at[each.campaign, each.step] < self.each_step
-        longest = length > self._longest.get(each.campaign, 0)
-        return kind not in self._good or first or longest or not each.sure
+    def _to_be_looked_at(self, granted: Granted, kind: Kind, length: int) -> bool:
+        # What happened to somebody since the grant needs the last check.
+        if kind not in self._good or not granted.sure:
+            return True
+        looked_at = self._looked_at[granted.campaign, granted.step]
+        longest = self._longest.get(granted.campaign, 0)
+        return looked_at < self.each_step or length > longest
+
+    def _choose(self, granted: Granted, kind: Kind, length: int) -> None:
+        campaign = granted.campaign
+        self._chosen[granted.id] = kind
+        self._looked_at[campaign, granted.step] += 1
+        self._longest[campaign] = max(length, self._longest.get(campaign, 0))
 
     def _let_go(
         self,
         connection: Connection,
         campaign_set: CampaignSet,
-        alike: list[Granted],
+        alike: Sequence[Granted],
         now: datetime,
     ) -> None:
-        """These are sent, and their runs go on; those that are through are ended here and now."""
-        sampled.sent(connection, [each.id for each in alike], self.fence, now)
+        """These are sent, and their runs go on.
+
+        Those that are through are ended here and now.
+        """
+        ids = [granted.id for granted in alike]
+        sampled.sent(connection, ids, self.fence, now)
         through: dict[int, list[int]] = defaultdict(list)
-        on: list[int] = []
-        for each in alike:
-            campaign = campaign_set.version(connection, each.campaign, each.version)
-            step = step_of(campaign, each.step)
+        going_on: list[int] = []
+        for granted in alike:
+            campaign, step = _step_of(connection, campaign_set, granted)
             assert campaign and step, "a kind is good only once one of it was rendered"
-            steps = campaign.steps
-            at_step = (
-                each.active
-                and each.position < len(steps)
-                and steps[each.position] is step
-            )
-            if at_step and step.next == len(steps):
-                through[step.next].append(each.run_id)
-            elif each.active:
-                on.append(each.run_id)
-        for position, ids in through.items():
-            sampled.through(connection, ids, position, now)
-        runs.wake(connection, on)
+            if _is_last(granted, campaign, step):
+                through[step.next].append(granted.run_id)
+            elif granted.active:
+                going_on.append(granted.run_id)
+        for position, run_ids in through.items():
+            sampled.through(connection, run_ids, position, now)
+        runs.wake(connection, going_on)
 
 
-def _content(
-    connection: Connection, campaign_set: CampaignSet, each: Granted
-) -> str | None:
-    """The occurrence whose content the text has; None if it has none of its own."""
-    step = step_of(
-        campaign_set.version(connection, each.campaign, each.version), each.step
+def _step_of(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    granted: Granted,
+) -> tuple[Campaign | None, SendStep | None]:
+    campaign = campaign_set.version(
+        connection,
+        granted.campaign,
+        granted.version,
     )
-    return each.occurrence if step and step.content is not None else None
+    return campaign, step_of(campaign, granted.step)
 
 
-def _kind(each: Granted, attributes: dict[str, Any], content: str | None) -> Kind:
+def _is_last(granted: Granted, campaign: Campaign, step: SendStep) -> bool:
+    """Whether its run is at this step, after which nothing comes."""
+    steps = campaign.steps
+    if not granted.active or granted.position >= len(steps):
+        return False
+    return steps[granted.position] is step and step.next == len(steps)
+
+
+def _kind(granted: Granted, attributes: dict[str, Any], step: SendStep | None) -> Kind:
     """Messages of one kind have the same text but for the values in it."""
-    channel, locale, *known, record, event, fields, heard, codes = each.told
+    # A text of its own for each occurrence.
+    has_content = step is not None and step.content is not None
     return (
-        each.campaign,
-        each.version,
-        each.step,
-        content,
-        channel,
-        locale,
-        *known,
+        granted.campaign,
+        granted.version,
+        granted.step,
+        granted.occurrence if has_content else None,
+        granted.channel,
+        granted.locale,
+        granted.no_email,
+        granted.no_phone,
+        granted.no_country,
+        granted.days,
+        granted.record_kind,
         _names(attributes),
-        _names(record),
-        event,
-        _names(fields),
-        _names(heard),
-        codes > 0,
+        _names(granted.record_attributes),
+        granted.event,
+        _names(granted.event_fields),
+        _names(granted.heard),
+        granted.coupons > 0,
     )
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 
 from drip.core.message import Message, with_pictures
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 
 MOST = 10
+Rendered = tuple[Ready, Message]
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,66 +29,93 @@ class Sample:
 
 
 @dataclass
-class Samples:
-    """Looks at every message of a simulation and keeps at most `MOST` of each campaign."""
+class _OfCampaign:
+    """What was seen of one campaign, the first message of each step first."""
 
-    _first: dict[str, dict[str, tuple[Ready, Message]]] = field(
-        default_factory=lambda: defaultdict(dict)
-    )
-    _others: dict[str, list[tuple[Ready, Message]]] = field(
-        default_factory=lambda: defaultdict(list)
-    )
-    _longest: dict[str, tuple[int, tuple[Ready, Message]]] = field(default_factory=dict)
-    _emptiest: dict[str, tuple[int, tuple[Ready, Message]]] = field(
-        default_factory=dict
-    )
+    longest: Rendered
+    emptiest: Rendered
+    first: dict[str, Rendered] = field(default_factory=dict)
+    others: list[Rendered] = field(default_factory=list)
+
+    def look(self, rendered: Rendered) -> None:
+        ready, _ = rendered
+        if _length(rendered) > _length(self.longest):
+            self.longest = rendered
+        if _known(rendered) < _known(self.emptiest):
+            self.emptiest = rendered
+        if ready.step.id not in self.first:
+            self.first[ready.step.id] = rendered
+        elif len(self.others) < MOST:
+            self.others.append(rendered)
+
+    def marked(self) -> Iterator[tuple[str, Rendered]]:
+        """The messages, those that were chosen for something first."""
+        yield "the longest name", self.longest
+        yield "the fewest known fields", self.emptiest
+        for rendered in (*self.first.values(), *self.others):
+            yield "", rendered
+
+    def chosen(self) -> list[Sample]:
+        """At most `MOST`, in the order of the campaign's steps."""
+        found: dict[str, Sample] = {}
+        for why, rendered in self.marked():
+            key = rendered[1].message_id
+            if key in found:
+                reasons = [reason for reason in (found[key].why, why) if reason]
+                found[key] = replace(found[key], why=", ".join(reasons))
+            elif len(found) < MOST:
+                found[key] = _sample(rendered, why)
+        steps = self.longest[0].campaign.steps
+        order = {step.id: n for n, step in enumerate(steps)}
+
+        def place(sample: Sample) -> tuple[int, str]:
+            return order.get(sample.step, 0), sample.contact
+
+        return sorted(found.values(), key=place)
+
+
+@dataclass
+class Samples:
+    """Looks at every message of a simulation and keeps a few of each campaign."""
+
+    _seen: dict[str, _OfCampaign] = field(default_factory=dict)
 
     def look(self, ready: Ready, message: Message) -> None:
         """A message that was rendered."""
-        campaign, both = ready.campaign.key, (ready, message)
-        length, known = len(message.to.name), _known(ready)
-        if campaign not in self._longest or length > self._longest[campaign][0]:
-            self._longest[campaign] = (length, both)
-        if campaign not in self._emptiest or known < self._emptiest[campaign][0]:
-            self._emptiest[campaign] = (known, both)
-        if ready.step.id not in self._first[campaign]:
-            self._first[campaign][ready.step.id] = both
-        elif len(self._others[campaign]) < MOST:
-            self._others[campaign].append(both)
+        rendered = (ready, message)
+        campaign = ready.campaign.key
+        if campaign not in self._seen:
+            self._seen[campaign] = _OfCampaign(longest=rendered, emptiest=rendered)
+        self._seen[campaign].look(rendered)
 
     def chosen(self) -> list[Sample]:
         """The samples, by campaign."""
-        found: list[Sample] = []
-        for campaign in sorted(self._longest):
-            marked = [
-                ("the longest name", self._longest[campaign][1]),
-                ("the fewest known fields", self._emptiest[campaign][1]),
-            ]
-            rest = [*self._first[campaign].values(), *self._others[campaign]]
-            own: dict[str, Sample] = {}
-            for why, (ready, message) in [*marked, *(("", each) for each in rest)]:
-                before = own.get(message.message_id)
-                both = (
-                    f"{before.why}, {why}"
-                    if before and before.why and why
-                    else why or (before.why if before else "")
-                )
-                if before or len(own) < MOST:
-                    own[message.message_id] = Sample(
-                        campaign, ready.step.id, ready.contact.key, both, message
-                    )
-            order = {
-                step.id: n
-                for n, step in enumerate(self._longest[campaign][1][0].campaign.steps)
-            }
-            found += sorted(
-                own.values(), key=lambda each: (order.get(each.step, 0), each.contact)
-            )
-        return found
+        return [
+            sample
+            for campaign in sorted(self._seen)
+            for sample in self._seen[campaign].chosen()
+        ]
 
 
-def _known(ready: Ready) -> int:
-    contact = ready.contact
+def _sample(rendered: Rendered, why: str) -> Sample:
+    ready, message = rendered
+    return Sample(
+        ready.campaign.key,
+        ready.step.id,
+        ready.contact.key,
+        why,
+        message,
+    )
+
+
+def _length(rendered: Rendered) -> int:
+    _, message = rendered
+    return len(message.to.name)
+
+
+def _known(rendered: Rendered) -> int:
+    """How many fields are known of the contact."""
+    contact = rendered[0].contact
     plain = (
         contact.email,
         contact.phone,
@@ -95,4 +123,5 @@ def _known(ready: Ready) -> int:
         contact.country,
         contact.timezone,
     )
-    return len(contact.attributes) + sum(each is not None for each in plain)
+    known = sum(value is not None for value in plain)
+    return known + len(contact.attributes)

@@ -7,27 +7,32 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from functools import partial
 from itertools import islice
 
+from sqlalchemy import Connection
+
 from drip import private
+from drip.core.campaign import Campaign
+from drip.core.channels import CHANNELS
 from drip.core.message import DeliverySession, Message, Receipt, Sent, Transport
-from drip.core.settings import CHANNELS
 from drip.engine.campaign_set import CampaignSet
 from drip.engine.catch_up import next_regrouping
 from drip.engine.dispatch_result import DispatchResult
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller, coming_entries
-from drip.engine.outbox_session import Ready
+from drip.engine.last_check import Ready
 from drip.engine.planner import next_due
 from drip.engine.tick import tick
+from drip.engine.triggers.kind import Ahead
 from drip.preview.sampled_dispatcher import EACH_STEP, SampledDispatcher
 from drip.rendering.templates import Templates
 from drip.storage.base.copying import WHOLE, CopiedPart, copy_into
 from drip.storage.base.database import Database
 from drip.storage.base.opening import create_database
 from drip.storage.base.sqlite import SqliteDatabase
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.storage.operating import daemons
+from drip.storage.people import change_marks
 
 AFTER = timedelta(milliseconds=1)
 PREVIEWED = Sent("previewed")
@@ -53,13 +58,10 @@ class Nowhere:
 
     def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
         ended: list[tuple[Message, Receipt]] = []
-        while lot := list(islice(messages, AT_ONCE)):
-            may = session.turn(ended, lot)
-            ended = [
-                (message, PREVIEWED)
-                for message, permitted in zip(lot, may, strict=True)
-                if permitted
-            ]
+        while batch := list(islice(messages, AT_ONCE)):
+            may = session.turn(ended, batch)
+            begun = zip(batch, may, strict=True)
+            ended = [(message, PREVIEWED) for message, permitted in begun if permitted]
         session.turn(ended, [])
 
     def close(self) -> None:
@@ -68,7 +70,9 @@ class Nowhere:
 
 @contextlib.contextmanager
 def rehearsal(
-    database: Database, now: datetime, part: CopiedPart = WHOLE
+    database: Database,
+    now: datetime,
+    part: CopiedPart = WHOLE,
 ) -> Iterator[Database]:
     """A copy of the database, or of a part of it, to try things on; gone afterwards."""
     with private.scratch() as folder:
@@ -94,13 +98,18 @@ def simulate(
     seen: Callable[[Ready, Message], None] = lambda ready, message: None,
     each_step: int = EACH_STEP,
 ) -> DispatchResult:
-    """Runs the stages at every instant from `start` to `end` at which there is something to do, but not during `outage`.
+    """Runs the stages at every instant from `start` to `end` at which something is due.
 
-    Works on `database` itself: give it a rehearsal, unless it is a workspace of its own. `seen` is told of every message
-    that was rendered: where they go nowhere, `each_step` of each step and all that are unlike those (see `Wholesale`).
+    But not during `outage`. Works on `database` itself: give it a rehearsal, unless it
+    is a workspace of its own. `seen` is given every message that was rendered: where
+    they go nowhere, `each_step` of each step and all that are unlike those (see
+    `SampledDispatcher`).
     """
     clock = [start]
-    dispatcher = Dispatcher(
+    make: Callable[..., Dispatcher] = Dispatcher
+    if all(isinstance(transport, Nowhere) for transport in transports.values()):
+        make = partial(SampledDispatcher, each_step=each_step)
+    dispatcher = make(
         database,
         templates,
         transports,
@@ -109,38 +118,35 @@ def simulate(
         seen=seen,
         pacing=False,
     )
-    if all(isinstance(each, Nowhere) for each in transports.values()):
-        dispatcher = SampledDispatcher(
-            database,
-            templates,
-            transports,
-            lambda: clock[0],
-            fence=0,
-            seen=seen,
-            pacing=False,
-            each_step=each_step,
-        )
     enroller = Enroller()
     total = DispatchResult()
     wakes = Wakes(database, campaign_set, start, end)
     now = start
     while now <= end:
+        # The stages ask for the time; nothing else in them knows that it is none.
         clock[0] = now
         progress(now)
         with database.write() as connection:
-            dispatcher.fence = control.keep_alive(connection, dispatcher.fence, 0, now)
+            # Days of virtual time pass in a second: its lease would be over.
+            dispatcher.fence = daemons.keep_alive(
+                connection,
+                dispatcher.fence,
+                0,
+                now,
+            )
         total.add(tick(campaign_set, enroller, dispatcher))
-        now = min(
-            (each for each in (next_due(database, now), wakes.after(now)) if each),
-            default=end + AFTER,
-        )
+        instants = (next_due(database, now), wakes.after(now))
+        now = min((at for at in instants if at), default=end + AFTER)
         if outage and outage.start <= now < outage.end:
             now = outage.end
     return total
 
 
 class Wakes:
-    """The instants up to `end` at which someone could enter a campaign or a segment, in a time in which no data comes in."""
+    """The instants up to `end` at which someone could enter a campaign or a segment.
+
+    In that time no data comes in.
+    """
 
     def __init__(
         self,
@@ -155,32 +161,43 @@ class Wakes:
         self._look(start)
 
     def after(self, now: datetime) -> datetime | None:
-        """The first of them after `now`, up to which everything was done; None if there is none."""
+        """The first of them after `now`, up to which everything was done, if any."""
         if self._campaign_set.sets_fields():
             # A step can have set another date, or where somebody lives.
             self._look(now)
-        n = bisect_right(self._coming, now)
-        return self._coming[n] if n < len(self._coming) else None
+        following = bisect_right(self._coming, now)
+        return self._coming[following] if following < len(self._coming) else None
 
     def _look(self, now: datetime) -> None:
-        """Adds the instants of everybody, and later on of those about whom something is new since the last look."""
+        """Adds the instants of everybody.
+
+        Later on those of the people about whom something is new since the last look.
+        """
         with self._database.read() as connection:
-            change = people.last_change(connection)
+            change = change_marks.last_change(connection)
             if change == self._change:
                 return
-            new = set[datetime]().union(
-                *(
-                    coming_entries(
-                        connection,
-                        self._campaign_set,
-                        campaign,
-                        now,
-                        self._end,
-                        self._change,
-                    )
-                    for campaign in self._campaign_set.entering()
-                )
-            )
+            fresh = {
+                at
+                for campaign in self._campaign_set.entering()
+                for at in coming_entries(self._ahead(connection, campaign, now))
+            }
         self._change = change
-        if not new.issubset(self._coming):
-            self._coming = sorted(new.union(self._coming))
+        if not fresh.issubset(self._coming):
+            self._coming = sorted(fresh.union(self._coming))
+
+    def _ahead(
+        self,
+        connection: Connection,
+        campaign: Campaign,
+        now: datetime,
+    ) -> Ahead:
+        end, after = self._end, self._change
+        return Ahead(
+            connection,
+            self._campaign_set,
+            campaign,
+            now,
+            end,
+            after,
+        )

@@ -1,7 +1,9 @@
 """What a file may look like before parsers of Markdown and HTML see it.
 
-They were not made for texts that are built to be slow: some take time that grows with the square of what is opened and never
-closed, some end the process where tags are nested by the thousand. What people write is far from these bounds.
+They were not made for texts that are built to be slow: some take time that
+grows with the square of what is opened and never closed, some end the process
+where tags are nested by the thousand. What people write is far from these
+bounds.
 """
 
 from __future__ import annotations
@@ -20,9 +22,11 @@ MOST_NESTED = 250
 MOST_BRACKETS = 1_000
 
 _BEGUN = re.compile(r"<[A-Za-z/!?]")
+_COMMENT = re.compile("<!--")
 _TAG = re.compile(r"<(/?)([A-Za-z][A-Za-z0-9-]*)")
 _PARAGRAPHS = re.compile(r"\n[ \t]*\n")
-# Those that need no end: what comes next ends them (HTML section 13.1.2.4), or they have none.
+# Those that need no end: what comes next ends them (HTML section 13.1.2.4), or
+# they have none.
 _ENDLESS = frozenset(
     [
         "area",
@@ -58,41 +62,57 @@ _ENDLESS = frozenset(
 
 
 def check_bounds(text: str, place: Place) -> None:
-    """Raises DripError for a file that no mail needs, and that would take minutes to be made ready."""
+    """Raises DripError for a file that no mail needs, and that would take minutes to
+    be made ready.
+    """
     most = LONGEST_MARKDOWN if place.file.endswith(".md") else LONGEST_FILE
     if len(text) > most:
-        help = "mail programs cut messages of more than 100 KB; put pictures into files of their own"
         raise DripError(
-            f"the file has more than {most:,} characters", help=help, place=place
+            f"the file has more than {most:,} characters",
+            help="mail programs cut messages of more than 100 KB; put pictures into"
+            " files of their own",
+            place=place,
         )
-    for end, begun in ((">", _BEGUN), ("-->", re.compile("<!--"))):
-        tail = text[text.rfind(end) + 1 :]
-        if len(begun.findall(tail)) > MOST_OPEN:
-            help = f"end them with `{end}`, or write `&lt;` for a plain `<`"
-            raise DripError(
-                f"more than {MOST_OPEN} tags are begun and not ended",
-                help=help,
-                place=place,
-            )
+    # What is begun and not ended is looked for again from each beginning.
+    _check_ends(text, _BEGUN, ">", place)
+    _check_ends(text, _COMMENT, "-->", place)
     _check_nesting(text, place)
     for paragraph in _PARAGRAPHS.split(text):
         if paragraph.count("[") > MOST_BRACKETS:
-            help = "put an empty line between paragraphs"
             raise DripError(
                 f"a paragraph has more than {MOST_BRACKETS:,} brackets",
-                help=help,
+                help="put an empty line between paragraphs",
                 place=place,
             )
+
+
+def _check_ends(
+    text: str,
+    begun: re.Pattern[str],
+    end: str,
+    place: Place,
+) -> None:
+    """What is begun behind the last end has none."""
+    tail = text[text.rfind(end) + 1 :]
+    if len(begun.findall(tail)) > MOST_OPEN:
+        raise DripError(
+            f"more than {MOST_OPEN} tags are begun and not ended",
+            help=f"end them with `{end}`, or write `&lt;` for a plain `<`",
+            place=place,
+        )
 
 
 def _check_nesting(text: str, place: Place) -> None:
     depth = 0
-    for found in _TAG.finditer(text):
-        if found[2].lower() in _ENDLESS:
+    for tag in _TAG.finditer(text):
+        ends, name = tag.groups()
+        if name.lower() in _ENDLESS:
             continue
-        depth = max(0, depth - 1) if found[1] else depth + 1
+        depth = max(0, depth - 1) if ends else depth + 1
         if depth > MOST_NESTED:
-            line = text.count("\n", 0, found.start()) + 1
-            help = f"is an end (`</{found[2]}>`) missing somewhere?"
-            sentence = f"tags are nested more than {MOST_NESTED} deep"
-            raise DripError(sentence, help=help, place=Place(place.file, line))
+            line = text.count("\n", 0, tag.start()) + 1
+            raise DripError(
+                f"tags are nested more than {MOST_NESTED} deep",
+                help=f"is an end (`</{name}>`) missing somewhere?",
+                place=Place(place.file, line),
+            )

@@ -1,7 +1,10 @@
-"""The filters and tests of templates: those of the guides, and of Jinja's the ones whose cost is known.
+"""The filters and tests of templates: those of the guides, and of Jinja's the
+ones whose cost is known.
 
-A filter that is not listed does not exist. Which of Jinja's are not: those that leave what templates are for (`attr`, `random`,
-`pprint`, `tojson`, `xmlattr`, `urlize`), and those that make much of little (`center`, `format`, `indent`, `wordwrap`).
+A filter that is not listed does not exist. Which of Jinja's are not: those that
+leave what templates are for (`attr`, `random`, `pprint`, `tojson`, `xmlattr`,
+`urlize`), and those that make much of little (`center`, `format`, `indent`,
+`wordwrap`).
 """
 
 from __future__ import annotations
@@ -161,7 +164,8 @@ LISTED_TESTS = (
     "undefined",
     "upper",
 )
-# Digits of a text that becomes a number: the time that Python takes grows with their square.
+# Digits of a text that becomes a number: the time that Python takes grows with
+# their square.
 LONGEST_NUMBER = 1_000
 # A float has fewer.
 MOST_PLACES = 100
@@ -171,7 +175,9 @@ LONGEST_NAME = 100
 
 
 def own_filters(currency: str) -> dict[str, Callable[..., Any]]:
-    """The filters of the guides, and those of Jinja's that have a limit of their own. `currency` is what `money` prints."""
+    """The filters of the guides, and those of Jinja's that have a limit of
+    their own. `currency` is what `money` prints.
+    """
     of_values = {"money": _money(currency), "date": _date, "number": _number}
     return {name: _of_known(filter_) for name, filter_ in of_values.items()} | {
         "batch": _batch,
@@ -191,9 +197,15 @@ def own_filters(currency: str) -> dict[str, Callable[..., Any]]:
 # --- Jinja's, within limits
 
 
-def _replace(text: Any, old: str, new: str) -> str:
+def _replace(
+    text: Any,
+    old: str,
+    new: str,
+) -> str:
     whole: str = text if isinstance(text, str) else str(text)
-    not_too_long(len(whole) + (whole.count(old) if old else len(whole)) * len(new))
+    # An empty one stands between all characters.
+    places = whole.count(old) if old else len(whole)
+    not_too_long(len(whole) + places * len(new))
     return whole.replace(old, new)
 
 
@@ -209,19 +221,25 @@ def _joined(
         raise SecurityError(
             "`join` makes a text of texts, numbers and dates, and not of lists of lists"
         )
-    not_too_long(
-        len(str(d)) * len(items)
-        + sum(len(item) for item in items if isinstance(item, str))
-    )
+    characters = sum(len(item) for item in items if isinstance(item, str))
+    not_too_long(characters + len(str(d)) * len(items))
     joined: str = sync_do_join(context, items, d, attribute)
     return joined
 
 
-def _slice(value: Any, slices: int, fill_with: Any = None) -> Any:
+def _slice(
+    value: Any,
+    slices: int,
+    fill_with: Any = None,
+) -> Any:
     return sync_do_slice(value, _not_too_many(slices), fill_with)
 
 
-def _batch(value: Any, linecount: int, fill_with: Any = None) -> Any:
+def _batch(
+    value: Any,
+    linecount: int,
+    fill_with: Any = None,
+) -> Any:
     return do_batch(value, _not_too_many(linecount), fill_with)
 
 
@@ -236,7 +254,11 @@ def _number_of(name: str) -> Callable[..., Any]:
     filter_: Callable[..., Any] = FILTERS[name]
 
     @wraps(filter_)
-    def filtered(value: Any, *more: Any, **named: Any) -> Any:
+    def filtered(
+        value: Any,
+        *more: Any,
+        **named: Any,
+    ) -> Any:
         if isinstance(value, str):
             not_too_long(len(value), LONGEST_NUMBER)
         return filter_(value, *more, **named)
@@ -255,7 +277,12 @@ def _quoted(value: Any) -> str:
     return do_urlencode(value)
 
 
-def _rounded(value: float, precision: int = 0, method: Any = "common") -> float:
+def _rounded(
+    value: float,
+    precision: int = 0,
+    method: Any = "common",
+) -> float:
+    """Within the places that a float has."""
     _number_only("round", value)
     if abs(precision) > MOST_PLACES:
         raise TooMuch(f"a number is rounded to more than {MOST_PLACES} places")
@@ -276,7 +303,9 @@ def _sum(
 
 
 def _number_only(name: str, value: Any) -> None:
-    """Python has other meanings of what a filter or test does with a number: of a text it may make a very long one."""
+    """Python has other meanings of what a filter or test does with a number: of
+    a text it may make a very long one.
+    """
     if not isinstance(value, int | float | Undefined):
         raise SecurityError(f"`{name}` works on numbers only")
 
@@ -286,8 +315,8 @@ def _test_of_number(name: str) -> Callable[..., bool]:
 
     @wraps(test)
     def tested(value: Any, *more: Any) -> bool:
-        for each in (value, *more):
-            _number_only(name, each)
+        for number in (value, *more):
+            _number_only(name, number)
         return test(value, *more)
 
     return tested
@@ -300,7 +329,9 @@ OWN_TESTS = {name: _test_of_number(name) for name in ("divisibleby", "even", "od
 
 
 def locale_of(name: object) -> Locale:
-    """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not know."""
+    """Babel's locale for `de`, `de-AT` or `de_AT`; English for what it does not
+    know.
+    """
     return _locale_of(str(name)[:LONGEST_NAME])
 
 
@@ -313,58 +344,78 @@ def _locale_of(name: str) -> Locale:
 
 
 def _of_known(filter_: Callable[..., str]) -> Callable[..., str]:
-    """A filter of values that are known; one that is not says so, or is blank where a colleague reads it."""
+    """A filter of values that are known; one that is not says so, or is blank where a
+    colleague reads it.
+    """
 
     @pass_context
-    def filtered(context: Context, value: Any, *more: Any, **named: Any) -> str:
-        return (
-            str(value)
-            if isinstance(value, Undefined)
-            else filter_(context, value, *more, **named)
-        )
+    def filtered(
+        context: Context,
+        value: Any,
+        *more: Any,
+        **named: Any,
+    ) -> str:
+        if isinstance(value, Undefined):
+            return str(value)
+        return filter_(context, value, *more, **named)
 
     return filtered
 
 
 def _money(currency: str) -> Callable[..., str]:
-    def money(context: Context, value: Any, unit: str = currency) -> str:
+    """With the currency where the template's language writes it."""
+
+    def money(
+        context: Context,
+        value: Any,
+        unit: str = currency,
+    ) -> str:
         amount = _amount(value)
         locale = locale_of(context.get("locale"))
-        # Both zeros are one to a cache.
-        return (
-            _as_money(amount, unit, locale)
-            if amount
-            else format_currency(amount, unit, locale=locale)
-        )
+        if not amount:
+            # Both zeros are one to a cache, and Babel writes the sign.
+            return format_currency(amount, unit, locale=locale)
+        return _as_money(amount, unit, locale)
 
     return money
 
 
 def _amount(value: Any) -> Any:
-    """A number, or a text that is one. Raises ValueError for one that nobody reads, and for what is none."""
+    """A number, or a text that is one.
+
+    Raises ValueError for one that nobody reads, and for what is none.
+    """
     amount = parse_number(value) if isinstance(value, str) else value
+    is_number = isinstance(amount, int | float | Decimal)
     # Nothing is smaller or larger than what is no number (IEEE 754).
-    if (
-        not isinstance(amount, int | float | Decimal)
-        or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT
-    ):
+    if not is_number or not -LARGEST_AMOUNT < amount < LARGEST_AMOUNT:
         raise ValueError(f"`{str(value)[:40]}` is no number that can be written out")
     return amount
 
 
 # Many messages name few amounts, and Babel takes 50 µs for each.
 @lru_cache(10_000, typed=True)
-def _as_money(amount: Any, unit: str, locale: Locale) -> str:
+def _as_money(
+    amount: Any,
+    unit: str,
+    locale: Locale,
+) -> str:
     not_too_long(len(unit), LONGEST_NAME)
     return format_currency(amount, unit, locale=locale)
 
 
 def _number(context: Context, value: Any) -> str:
+    """With the separators of the template's language."""
     amount = _amount(value)
     return format_decimal(amount, locale=locale_of(context.get("locale")))
 
 
-def _date(context: Context, value: Any, length: str = "long") -> str:
+def _date(
+    context: Context,
+    value: Any,
+    length: str = "long",
+) -> str:
+    """By CLDR's way for the language that the template is written in."""
     if len(length) > LONGEST_NAME:
         raise TooMuch(f"a way to write a date has more than {LONGEST_NAME} characters")
     locale = locale_of(context.get("locale"))
@@ -383,7 +434,11 @@ def _date(context: Context, value: Any, length: str = "long") -> str:
     return format_date(value, length, locale=locale)
 
 
-def _plural(number: Any, one: str, many: str) -> str:
+def _plural(
+    number: Any,
+    one: str,
+    many: str,
+) -> str:
     """`{{ 3|plural("day", "days") }}` is `3 days`."""
     count = parse_number(number) if isinstance(number, str) else number
     return f"{count} {one if count == 1 else many}"

@@ -1,4 +1,6 @@
-"""Puts the counting into a template's syntax tree: filters of the sandbox, whose names no template can write."""
+"""Puts the counting into a template's syntax tree: filters of the sandbox,
+whose names no template can write.
+"""
 
 from __future__ import annotations
 
@@ -29,16 +31,18 @@ GIVE_TEXT = {*OF_ONE, "join", "count", "length", "urlencode"} - {
 
 
 class OperationGuard(NodeTransformer):
-    """Puts the counting into a template: into its loops and macros, where lists are made, compared, joined and printed."""
+    """Puts the counting into a template: into its loops and macros, where lists
+    are made, compared, joined and printed.
+    """
 
     def visit_For(self, node: nodes.For) -> nodes.Node:  # noqa: N802 - jinja2's name
         self.generic_visit(node)
         assert isinstance(node.iter, nodes.Expr)
         node.iter = _guarded(LOOPED, node.iter)
         if node.test is not None:
-            steps = nodes.Const(USE + _steps_of([node.test]), lineno=node.lineno)
             # Counting gives nothing, so that the test alone decides.
-            node.test = nodes.Or(_guarded(ROUND, steps), node.test, lineno=node.lineno)
+            counted = _counted([node.test], node.lineno)
+            node.test = nodes.Or(counted, node.test, lineno=node.lineno)
         return _with_round(node)
 
     def visit_Macro(self, node: nodes.Macro) -> nodes.Node:  # noqa: N802
@@ -56,7 +60,7 @@ class OperationGuard(NodeTransformer):
     def visit_Output(self, node: nodes.Output) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         node.nodes = [
-            each if _is_text(each) else _guarded(SHOWN, each) for each in node.nodes
+            shown if _is_text(shown) else _guarded(SHOWN, shown) for shown in node.nodes
         ]
         return node
 
@@ -97,12 +101,9 @@ class OperationGuard(NodeTransformer):
         self.generic_visit(node)
         if not isinstance(node.arg, nodes.Slice):
             return node
+        nothing = nodes.Const(None, lineno=node.lineno)
         bounds = (node.arg.start, node.arg.stop, node.arg.step)
-        return _guarded(
-            SLICED,
-            node.node,
-            *(bound or nodes.Const(None, lineno=node.lineno) for bound in bounds),
-        )
+        return _guarded(SLICED, node.node, *(bound or nothing for bound in bounds))
 
     def visit_Include(self, node: nodes.Include) -> nodes.Node:  # noqa: N802
         raise TemplateSyntaxError("`{% include %}` is not built yet", node.lineno)
@@ -123,16 +124,24 @@ def is_guard(node: nodes.Node) -> bool:
     )
 
 
-def _guarded(name: str, value: nodes.Expr, *more: nodes.Expr) -> nodes.Filter:
+def _guarded(
+    name: str,
+    value: nodes.Expr,
+    *more: nodes.Expr,
+) -> nodes.Filter:
+    """The value, given to a filter that counts it."""
     return nodes.Filter(value, name, list(more), [], None, None, lineno=value.lineno)
 
 
 def _built(node: nodes.Literal) -> nodes.Expr:
-    """A list that stands there as a whole is as long as it is written, and made once."""
+    """A list that stands there as a whole is as long as it is written, and made
+    once.
+    """
     return node if _is_written(node) else _guarded(BUILT, node)
 
 
 def _is_written(node: nodes.Node) -> bool:
+    """Whether a list stands in the template with all that is in it."""
     if isinstance(node, nodes.List | nodes.Tuple | nodes.Dict | nodes.Pair):
         return all(map(_is_written, node.iter_child_nodes()))
     return isinstance(node, nodes.Const)
@@ -143,7 +152,9 @@ def _compared(operand: nodes.Expr) -> nodes.Expr:
 
 
 def _is_text(node: nodes.Expr) -> bool:
-    """Whether it is a text that stands there, or one that was counted as it was made."""
+    """Whether it is a text that stands there, or one that was counted as it was
+    made.
+    """
     made = isinstance(node, nodes.Filter) and node.name in GIVE_TEXT
     return made or isinstance(node, nodes.TemplateData | nodes.Const)
 
@@ -152,21 +163,32 @@ Body = nodes.For | nodes.Macro | nodes.CallBlock | nodes.Block
 
 
 def _with_round(node: Body) -> Body:
-    """Each time that the body is run counts, by what stands in it, and in the values of a macro that are not given."""
+    """Each time that the body is run counts, by what stands in it, and in the values
+    of a macro that are not given.
+    """
     given = node.defaults if isinstance(node, nodes.Macro | nodes.CallBlock) else []
-    steps = nodes.Const(USE + _steps_of([*given, *node.body]), lineno=node.lineno)
-    node.body.insert(0, nodes.ExprStmt(_guarded(ROUND, steps), lineno=node.lineno))
+    counted = _counted([*given, *node.body], node.lineno)
+    node.body.insert(0, nodes.ExprStmt(counted, lineno=node.lineno))
     return node
 
 
+def _counted(
+    body: Sequence[nodes.Node],
+    line: int,
+) -> nodes.Filter:
+    """What counts a round in which so much is run."""
+    return _guarded(ROUND, nodes.Const(USE + _steps_of(body), lineno=line))
+
+
 def _steps_of(body: Sequence[nodes.Node]) -> int:
-    """How many nodes are run in one round; the bodies of loops and macros within count by themselves."""
+    """How many nodes are run in one round; the bodies of loops and macros within count
+    by themselves.
+    """
     steps = 0
     waiting = list(body)
     while waiting:
         node = waiting.pop()
         steps += 1
-        waiting += node.iter_child_nodes(
-            exclude=("body",) if isinstance(node, Body) else None
-        )
+        apart = ("body",) if isinstance(node, Body) else None
+        waiting += node.iter_child_nodes(exclude=apart)
     return steps

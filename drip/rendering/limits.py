@@ -1,8 +1,10 @@
-"""What filling in one text may cost: steps, time, and the size of what a template builds meanwhile.
+"""What filling in one text may cost: steps, time, and the size of what a
+template builds meanwhile.
 
-The bound is on every operation, not on a list of dangerous ones. An operation takes a constant time, or it is counted here by
-the size of what it takes and makes; and none takes or makes more than a fixed size. So there are milliseconds between two looks
-at the clock, and all that is alive at once has been counted.
+The bound is on every operation, not on a list of dangerous ones. An operation
+takes a constant time, or it is counted here by the size of what it takes and
+makes; and none takes or makes more than a fixed size. So there are milliseconds
+between two looks at the clock, and all that is alive at once has been counted.
 """
 
 from __future__ import annotations
@@ -24,19 +26,24 @@ from drip.core.calendar import Birthday
 
 MOST_STEPS = 2_000_000
 LONGEST_S = 2.0
-# What a round of a loop, a call, a filter or a test counts, besides what it goes through.
+# What a round of a loop, a call, a filter or a test counts, besides what it
+# goes through.
 USE = 20
-# So many characters count as one step: printed (they may be escaped), made, or only looked at.
+# So many characters count as one step: printed (they may be escaped), made, or
+# only looked at.
 PRINTED, MADE, READ = 2, 10, 100
-# A text of no more characters costs nothing beyond the use, or the step, by which it comes about.
+# A text of no more characters costs nothing beyond the use, or the step, by
+# which it comes about.
 SHORT = USE * MADE
-# The clock is looked at after so many steps: 50 uses of the slowest filter take 3 ms.
+# The clock is looked at after so many steps: 50 uses of the slowest filter take
+# 3 ms.
 BETWEEN_LOOKS = 50 * USE
 # A message, and so any text that is put together for it.
 MOST_CHARACTERS = 2_000_000
 # What a filter or a method takes: some of them make a list of every letter.
 MOST_FILTERED = 100_000
-# What a method of a text looks for, or strips off: some look for all of it at every letter.
+# What a method of a text looks for, or strips off: some look for all of it at
+# every letter.
 LONGEST_SOUGHT = 200
 # Of a whole number.
 MOST_BITS = 256
@@ -56,7 +63,8 @@ class TooMuch(Exception):
 
 
 class Budget:
-    """What is left for a text that is being filled in, from `with budget:` on; outside of that, nothing.
+    """What is left for a text that is being filled in, from `with budget:` on;
+    outside of that, nothing.
 
     Threads that share one take turns.
     """
@@ -84,13 +92,17 @@ class Budget:
             self._look()
 
     def _look(self) -> None:
+        """At the clock too, which costs more than counting."""
         if self._left < 0 or time.monotonic() > self._ends:
             most = f"{MOST_STEPS // USE:,} rounds of loops and uses of filters, or {LONGEST_S:g} seconds"
             raise TooMuch(f"it takes more than {most}")
         self._next_look = max(0, self._left - BETWEEN_LOOKS)
 
 
-def not_too_long(length: int, most: int = MOST_CHARACTERS) -> None:
+def not_too_long(
+    length: int,
+    most: int = MOST_CHARACTERS,
+) -> None:
     """Raises TooMuch for a text of more characters than the limit."""
     if length > most:
         raise TooMuch(f"a text has more than {most:,} characters")
@@ -102,8 +114,10 @@ def is_collection(value: Any) -> bool:
 
 
 def size(value: Any) -> tuple[int, int]:
-    """How many values and characters a collection holds, what is in it several times counted as often. Raises TooMuch past
-    the limits, SecurityError for what is no plain data."""
+    """How many values and characters a collection holds, what is in it several
+    times counted as often. Raises TooMuch past the limits, SecurityError for
+    what is no plain data.
+    """
     return _size(value, MOST_NESTED)
 
 
@@ -111,6 +125,9 @@ def _size(collection: Any, depth: int) -> tuple[int, int]:
     if isinstance(collection, range):
         _not_too_many(len(collection))
         return len(collection), 0
+    if not is_collection(collection):
+        name = type(collection).__name__
+        raise SecurityError(f"a list holds texts, numbers and dates, and no {name}")
     if depth == 0:
         raise TooMuch(f"lists are nested more than {MOST_NESTED} deep")
     values = characters = 0
@@ -120,23 +137,20 @@ def _size(collection: Any, depth: int) -> tuple[int, int]:
         if kind in TEXTS:
             characters += len(value)
         elif kind not in SMALL and not isinstance(value, Undefined):
-            if not is_collection(value):
-                raise SecurityError(
-                    f"a list holds texts, numbers and dates, and no {kind.__name__}"
-                )
             more_values, more_characters = _size(value, depth - 1)
-            values, characters = values + more_values, characters + more_characters
+            values += more_values
+            characters += more_characters
         _not_too_many(values)
         not_too_long(characters)
     return values, characters
 
 
 def _members(collection: Any) -> Iterable[Any]:
-    return (
-        chain.from_iterable(collection.items())
-        if isinstance(collection, dict)
-        else collection
-    )
+    """Keys and values of a dictionary, one after the other."""
+    if isinstance(collection, dict):
+        return chain.from_iterable(collection.items())
+    members: Iterable[Any] = collection
+    return members
 
 
 def _not_too_many(values: int) -> None:
@@ -144,8 +158,13 @@ def _not_too_many(values: int) -> None:
         raise TooMuch(f"a list has more than {MOST_VALUES:,} values")
 
 
-def gathered(values: Iterator[Any], budget: Budget) -> list[Any]:
-    """What an iterator gives, as a list; each of it is counted before the next is made."""
+def gathered(
+    values: Iterator[Any],
+    budget: Budget,
+) -> list[Any]:
+    """What an iterator gives, as a list; each of it is counted before the next
+    is made.
+    """
     made = []
     for value in values:
         budget.spend(1)

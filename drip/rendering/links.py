@@ -1,4 +1,6 @@
-"""Links in the text of a template: which of ours it asks for, and how those of a mail are given to `tracked`."""
+"""Links in the text of a template: which of ours it asks for, and how those of
+a mail are given to `tracked`.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +11,8 @@ from html import unescape
 LINK = re.compile(r"\b\w+_link\b")
 # A link and its address, which may have expressions in it.
 HREF = re.compile(r"""(<a\b[^<>]*?\shref\s*=\s*)(?:"([^"<>]+)"|'([^'<>]+)')""", re.I)
-# Without its semicolon browsers take none for what it stands for in an address: `?a=1&region=eu`.
+# Without its semicolon browsers take none for what it stands for in an address:
+# `?a=1&region=eu`.
 CHARACTER = re.compile(r"&#?\w+;")
 EXPRESSION = re.compile(r"\{\{-?\s*([^{}]+?)\s*-?\}\}")
 
@@ -21,36 +24,42 @@ def links_in(*texts: str) -> frozenset[str]:
 
 
 def tracked_links(html: str) -> str:
-    """The page with its links given to `tracked`: those that are web addresses, or begin with an expression of a template."""
-
-    def led(match: re.Match[str]) -> str:
-        quote = '"' if match[2] else "'"
-        address = _put_together(match[2] or match[3])
-        return (
-            f"{match[1]}{quote}{{{{ tracked({address}) }}}}{quote}"
-            if address
-            else match[0]
-        )
-
-    return HREF.sub(led, html)
+    """The page with its links given to `tracked`: those that are web addresses, or
+    begin with an expression of a template.
+    """
+    return HREF.sub(_tracked, html)
 
 
-def _put_together(address: str) -> str | None:
-    """An address as one expression; None for one that is to stay as it is: no web address, or with a statement in it."""
+def _tracked(link: re.Match[str]) -> str:
+    """A link whose address leads over a page of ours."""
+    address = _as_expression(link[2] or link[3])
+    if address is None:
+        return link[0]
+    quote = '"' if link[2] else "'"
+    return f"{link[1]}{quote}{{{{ tracked({address}) }}}}{quote}"
+
+
+def _as_expression(address: str) -> str | None:
+    """An address as one expression of Jinja's.
+
+    None for one that is to stay as it is: no web address, or with a statement in it.
+    """
     # Texts and expressions take turns.
     parts = EXPRESSION.split(address)
     texts = parts[::2]
     if any("{" in text or "}" in text or " " in text.strip() for text in texts):
         return None
-    if not re.match("https?://.", texts[0], re.I) and (
-        texts[0].strip() or len(parts) == 1
-    ):
+    # An address that begins with a value may be a whole one.
+    begins_filled_in = len(parts) > 1 and not texts[0].strip()
+    if not begins_filled_in and not re.match("https?://.", texts[0], re.I):
         return None
     written = [
-        f"({part})"
-        if n % 2
-        else repr(CHARACTER.sub(lambda found: unescape(found[0]), part))
-        for n, part in enumerate(parts)
+        f"({part})" if place % 2 else repr(_unescaped(part))
+        for place, part in enumerate(parts)
         if part
     ]
     return " ~ ".join(written)
+
+
+def _unescaped(text: str) -> str:
+    return CHARACTER.sub(lambda found: unescape(found[0]), text)

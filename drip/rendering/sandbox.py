@@ -1,6 +1,8 @@
-"""The Jinja environment of templates: plain data, what is listed here and no more, and every operation counted.
+"""The Jinja environment of templates: plain data, what is listed here and no
+more, and every operation counted.
 
-`limits` says what may be spent; `guarding` puts the counting into a template's syntax tree, where Jinja has no hook for it.
+`limits` says what may be spent; `guarding` puts the counting into a template's
+syntax tree, where Jinja has no hook for it.
 """
 
 from __future__ import annotations
@@ -10,11 +12,9 @@ from collections.abc import (
     ItemsView,
     Iterator,
     KeysView,
-    Mapping,
     MutableMapping,
     ValuesView,
 )
-from datetime import date, datetime, timedelta
 from functools import wraps
 from itertools import islice
 from typing import Any, cast
@@ -22,15 +22,14 @@ from typing import Any, cast
 from jinja2 import Template, TemplateSyntaxError, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.filters import FILTERS
-from jinja2.runtime import Context, LoopContext, markup_join
+from jinja2.runtime import Context, markup_join
 from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.tests import TESTS
 from jinja2.utils import Namespace
-from markupsafe import Markup
 
-from drip.core.calendar import Birthday
 from drip.core.characters import whole
 from drip.rendering.addresses import LEADING, guard_addresses, leading
+from drip.rendering.attributes import OF_DICTS, listed
 from drip.rendering.filters import (
     LISTED_FILTERS,
     LISTED_TESTS,
@@ -69,81 +68,19 @@ from drip.rendering.limits import (
 
 # Of a syntax tree, whose compiling takes 50 µs and 8 KB for each at best.
 MOST_NODES = 20_000
-# So many pieces of an output are looked at together; each of them is within the limit by itself.
+# So many pieces of an output are looked at together; each of them is within the
+# limit by itself.
 AT_ONCE = 32
 GLOBALS = ("dict", "namespace", "range")
 GUARDS = (ROUND, LOOPED, BUILT, JOINED, SLICED, COMPARED, SHOWN, LEADING)
 # Filters that compare what is in a list, or put it into lower case.
 SORTING = frozenset(("dictsort", "groupby", "max", "min", "sort", "unique"))
-OF_TEXTS = (
-    "capitalize",
-    "casefold",
-    "count",
-    "endswith",
-    "find",
-    "index",
-    "isalnum",
-    "isalpha",
-    "isdecimal",
-    "isdigit",
-    "islower",
-    "isnumeric",
-    "isspace",
-    "istitle",
-    "isupper",
-    "lower",
-    "lstrip",
-    "partition",
-    "removeprefix",
-    "removesuffix",
-    "rfind",
-    "rindex",
-    "rpartition",
-    "rsplit",
-    "rstrip",
-    "split",
-    "splitlines",
-    "startswith",
-    "strip",
-    "swapcase",
-    "title",
-    "upper",
-)
-OF_DICTS = frozenset(("get", "items", "keys", "values"))
-OF_DATES = ("year", "month", "day", "weekday", "isoweekday", "isoformat")
-# What of a value can be asked for by name. A field of its own comes first: `{{ order.items }}` of an order that has some.
-ATTRIBUTES: Mapping[type, frozenset[str]] = {
-    str: frozenset(OF_TEXTS),
-    Markup: frozenset((*OF_TEXTS, "unescape")),
-    dict: OF_DICTS,
-    list: frozenset(("count", "index")),
-    tuple: frozenset(("count", "grouper", "index", "list")),
-    date: frozenset(OF_DATES),
-    datetime: frozenset((*OF_DATES, "hour", "minute", "second", "date", "time")),
-    timedelta: frozenset(("days", "seconds", "total_seconds")),
-    Birthday: frozenset(("year", "month", "day")),
-    LoopContext: frozenset(
-        (
-            "changed",
-            "cycle",
-            "depth",
-            "depth0",
-            "first",
-            "index",
-            "index0",
-            "last",
-            "length",
-            "nextitem",
-            "previtem",
-            "revindex",
-            "revindex0",
-        )
-    ),
-}
 
 
 class UnknownValue(Undefined):
-    """A value that is not known: it may be asked for (`{% if contact.age %}`), but nothing else."""
+    """A value that is not known: it may be asked for (`{% if contact.age %}`),
+    but nothing else.
+    """
 
     __slots__ = ()
     __iter__ = __str__ = __len__ = __contains__ = Undefined._fail_with_undefined_error
@@ -180,12 +117,18 @@ class Sandbox(ImmutableSandboxedEnvironment):
             autoescape=autoescape, undefined=unknown, keep_trailing_newline=True
         )
         self.budget = Budget()
-        own = own_filters(currency)
-        listed = {name: FILTERS[name] for name in LISTED_FILTERS} | own
-        self.filters = {
-            name: self._counted(name, filter_) for name, filter_ in listed.items()
-        }
-        self.filters |= {
+        listed = {name: FILTERS[name] for name in LISTED_FILTERS}
+        listed |= own_filters(currency)
+        self.filters = {name: self._counted(name, listed[name]) for name in listed}
+        self.filters |= self._guards()
+        tests = {name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS}
+        tests |= OWN_TESTS
+        self.tests = {name: self._looked_into(tests[name]) for name in tests}
+        self.globals = {name: self.globals[name] for name in GLOBALS}
+
+    def _guards(self) -> dict[str, Callable[..., Any]]:
+        """What `guarding` puts in, by names that no template can write."""
+        return {
             ROUND: self.budget.spend,
             LOOPED: self._looped,
             BUILT: self._built,
@@ -195,15 +138,15 @@ class Sandbox(ImmutableSandboxedEnvironment):
             SHOWN: self._shown,
             LEADING: leading,
         }
-        tests = {
-            name: cast(Callable[..., bool], TESTS[name]) for name in LISTED_TESTS
-        } | OWN_TESTS
-        self.tests = {name: self._looked_into(test) for name, test in tests.items()}
-        self.globals = {name: self.globals[name] for name in GLOBALS}
 
     # --- making ready
 
-    def compile(self, source: Any, *arguments: Any, **options: Any) -> Any:
+    def compile(
+        self,
+        source: Any,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
         """Python nests less deep than Jinja. Raises TemplateSyntaxError."""
         try:
             return super().compile(source, *arguments, **options)
@@ -211,30 +154,28 @@ class Sandbox(ImmutableSandboxedEnvironment):
             raise TemplateSyntaxError("the template is nested too deep", 1) from None
 
     def _parse(
-        self, source: str, name: str | None, filename: str | None
+        self,
+        source: str,
+        name: str | None,
+        filename: str | None,
     ) -> nodes.Template:
         if len(source) > MOST_CHARACTERS:
-            raise TemplateSyntaxError(
-                f"the template has more than {MOST_CHARACTERS:,} characters",
-                1,
-                name,
-                filename,
-            )
+            sentence = f"the template has more than {MOST_CHARACTERS:,} characters"
+            raise TemplateSyntaxError(sentence, 1, name, filename)
         try:
             tree = super()._parse(source, name, filename)
-            if (
-                next(islice(tree.find_all(nodes.Node), MOST_NODES, None), None)
-                is not None
-            ):
-                sentence = f"the template is made of more than {MOST_NODES:,} tags, values and texts"
+            if _has_too_many_nodes(tree):
+                sentence = (
+                    f"the template is made of more than {MOST_NODES:,} tags, values and"
+                    " texts"
+                )
                 raise TemplateSyntaxError(sentence, 1, name, filename)
             if self.autoescape:
                 guard_addresses(tree)
             guarded = OperationGuard().visit(tree)
         except RecursionError:
-            raise TemplateSyntaxError(
-                "the template is nested too deep", 1, name, filename
-            ) from None
+            sentence = "the template is nested too deep"
+            raise TemplateSyntaxError(sentence, 1, name, filename) from None
         assert isinstance(guarded, nodes.Template)
         guarded.set_environment(self)
         return guarded
@@ -242,17 +183,32 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def make_globals(
         self, d: MutableMapping[str, Any] | None
     ) -> MutableMapping[str, Any]:
-        """A copy: those of a sandbox never change, and Jinja's chain of two is slow to copy for each message."""
+        """A copy: those of a sandbox never change, and Jinja's chain of two is
+        slow to copy for each message.
+        """
         return {**self.globals, **(d or {})}
 
     # --- filling in
 
-    def render(self, template: Template, values: dict[str, Any]) -> str:
-        """The template's output. Raises TooMuch past the limits, and what Jinja raises."""
+    def render(
+        self,
+        template: Template,
+        values: dict[str, Any],
+    ) -> str:
+        """The template's output.
+
+        Raises TooMuch past the limits, and what Jinja raises.
+        """
         return "".join(self.pieces(template, values))
 
-    def pieces(self, template: Template, values: dict[str, Any]) -> list[str]:
-        """The output as it is made: texts of the template, each the same object every time, and what is filled in."""
+    def pieces(
+        self,
+        template: Template,
+        values: dict[str, Any],
+    ) -> list[str]:
+        """The output as it is made: texts of the template, each the same object
+        every time, and what is filled in.
+        """
         parts: list[str] = []
         length = 0
         with self.budget:
@@ -274,16 +230,12 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def getattr(self, obj: Any, attribute: str) -> Any:
         """A value of a dictionary, or what is listed of another kind of value."""
         kind = type(obj)
-        if kind is dict and (attribute in obj or attribute not in OF_DICTS):
-            return (
-                obj[attribute]
-                if attribute in obj
-                else self.undefined(obj=obj, name=attribute)
-            )
-        known = ATTRIBUTES.get(kind) or (
-            ATTRIBUTES[tuple] if isinstance(obj, tuple) else frozenset()
-        )
-        if isinstance(obj, Undefined) or attribute in known:
+        if kind is dict:
+            if attribute in obj:
+                return obj[attribute]
+            if attribute not in OF_DICTS:
+                return self.undefined(obj=obj, name=attribute)
+        if isinstance(obj, Undefined) or attribute in listed(obj):
             if kind in TEXTS:
                 not_too_long(len(obj), MOST_FILTERED)
             return super().getattr(obj, attribute)
@@ -294,7 +246,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return self.undefined(obj=obj, name=attribute)
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """A value by its place or name; else as `getattr`. Raises SecurityError for a key that is no text or number."""
+        """A value by its place or name; else as `getattr`.
+
+        Raises SecurityError for a key that is no text or number.
+        """
         if not isinstance(argument, str | int | Undefined):
             raise SecurityError(
                 "what stands between [ and ] is a text or a whole number"
@@ -304,77 +259,93 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 return obj[argument]
             except (TypeError, LookupError):
                 pass
-        return (
-            self.getattr(obj, argument)
-            if isinstance(argument, str)
-            else self.undefined(obj=obj, name=str(argument))
-        )
+        if isinstance(argument, str):
+            return self.getattr(obj, argument)
+        return self.undefined(obj=obj, name=str(argument))
 
-    def call(self, context: Context, obj: Any, /, *args: Any, **kwargs: Any) -> Any:
-        """Counts what a template calls, with what, and what it gives: a macro can call itself."""
+    def call(
+        self,
+        context: Context,
+        obj: Any,
+        /,
+        *args: Any,
+        **kwargs: Any,
+    ) -> Any:
+        """Counts what a template calls, with what, and what it gives: a macro can call
+        itself.
+        """
         steps = USE + len(args) + len(kwargs)
         if kwargs:
-            # Jinja tells functions that take its context what is set around them; none of ours does.
+            # Jinja tells functions that take its context what is set around them; none of
+            # ours does.
             kwargs.pop("_loop_vars", None)
             kwargs.pop("_block_vars", None)
             steps += self._read(*kwargs.values())
         if args:
             steps += self._read(*args)
-        owner = getattr(obj, "__self__", None)
-        if isinstance(owner, str):
-            steps += len(owner) // READ
-            not_too_long(
-                max((len(each) for each in args if isinstance(each, str)), default=0),
-                LONGEST_SOUGHT,
-            )
-        elif isinstance(owner, list | tuple):
-            steps += self._read(owner)
+        steps += self._steps_of_owner(getattr(obj, "__self__", None), args)
         self.budget.spend(steps)
         return self._made(super().call(context, obj, *args, **kwargs))
 
-    def call_filter(self, name: str, *arguments: Any, **options: Any) -> Any:
-        """A filter by its name, as `map` has it. Raises SecurityError for one of those that count."""
+    def _steps_of_owner(
+        self,
+        owner: Any,
+        args: tuple[Any, ...],
+    ) -> int:
+        """What it takes to look through the text or list whose method is called.
+
+        Raises TooMuch where a text is sought in it that is too long: that can take the
+        product of both.
+        """
+        if isinstance(owner, str):
+            for sought in args:
+                if isinstance(sought, str):
+                    not_too_long(len(sought), LONGEST_SOUGHT)
+            return len(owner) // READ
+        return self._read(owner) if isinstance(owner, list | tuple) else 0
+
+    def call_filter(
+        self,
+        name: str,
+        *arguments: Any,
+        **options: Any,
+    ) -> Any:
+        """A filter by its name, as `map` has it.
+
+        Raises SecurityError for one of those that count.
+        """
         if name in GUARDS:
             raise SecurityError(f"there is no filter `{name}`")
         return super().call_filter(name, *arguments, **options)
 
-    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
-        """Refuses `'x' * 10000000`, numbers without end and `'%99999999d' % 1`."""
-        numbers = isinstance(left, int | float) and isinstance(right, int | float)
-        if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
-            raise SecurityError("a power this large is not computed")
-        if operator in ("*", "%") and not numbers:
-            raise SecurityError(f"`{operator}` works on numbers only")
-        if any(
-            isinstance(each, int) and each.bit_length() > MOST_BITS
-            for each in (left, right)
-        ):
-            raise SecurityError("a number this large is not computed")
-        if (
-            operator == "+"
-            and not numbers
-            and (isinstance(left, str) or is_collection(left))
-        ):
+    def call_binop(
+        self,
+        context: Context,
+        operator: str,
+        left: Any,
+        right: Any,
+    ) -> Any:
+        """Counts what is computed. Raises SecurityError for what would cost too much."""
+        _refuse_costly(operator, left, right)
+        if operator == "+" and (isinstance(left, str) or is_collection(left)):
             not_too_long(len(left) + len(right))
         self.budget.spend()
         return self._made(super().call_binop(context, operator, left, right))
 
     # --- counting
 
-    def _counted(self, name: str, filter_: Callable[..., Any]) -> Callable[..., Any]:
-        """A filter whose every use counts, as `map` uses it for each of many, and what it takes and makes."""
+    def _counted(
+        self,
+        name: str,
+        filter_: Callable[..., Any],
+    ) -> Callable[..., Any]:
+        """A filter whose every use counts, as `map` uses it for each of many, and what it
+        takes and makes.
+        """
         # Jinja puts its context before the value for some.
         first = int(hasattr(filter_, "jinja_pass_arg"))
-        many = name not in OF_ONE
+        of_many = name not in OF_ONE
         spend = self.budget.spend
-
-        def looked_up(arguments: tuple[Any, ...], named: dict[str, Any]) -> int:
-            texts = (
-                more
-                for more in (*arguments[first + 1 :], *named.values())
-                if isinstance(more, str)
-            )
-            return max([1, *map(_names_in, texts)])
 
         @wraps(filter_)
         def filtered(*arguments: Any, **named: Any) -> Any:
@@ -383,24 +354,23 @@ class Sandbox(ImmutableSandboxedEnvironment):
                 if len(value) > SHORT:
                     not_too_long(len(value), MOST_FILTERED)
                     spend(len(value) // READ)
-                if many and (names := looked_up(arguments, named)) > 1:
-                    spend(len(value) * names)
+                if of_many:
+                    names = _looked_up(arguments[first + 1 :], named)
+                    if names > 1:
+                        spend(len(value) * names)
                 spend()
-            elif (
-                type(value) in SMALL
-                or isinstance(value, Undefined)
-                or name in ("d", "default")
-            ):
+            elif _costs_one_use(name, value):
                 spend()
-            elif name in OF_ONE or not is_collection(value):
+            elif not of_many or not is_collection(value):
                 raise SecurityError(f"`{name}` cannot be used on {_called(value)}")
             else:
                 length = self._read(value) if name in SORTING else len(value)
-                spend(USE + length * looked_up(arguments, named))
+                names = _looked_up(arguments[first + 1 :], named)
+                spend(USE + length * names)
             made = filter_(*arguments, **named)
-            return (
-                made if type(made) in TEXTS and len(made) <= SHORT else self._made(made)
-            )
+            if type(made) in TEXTS and len(made) <= SHORT:
+                return made
+            return self._made(made)
 
         return filtered
 
@@ -443,6 +413,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     # --- what `guarding` puts in
 
     def _looped(self, value: Any) -> Any:
+        """What a loop goes through, by how much it is."""
         if isinstance(value, str):
             not_too_long(len(value), MOST_FILTERED)
         elif not is_collection(value):
@@ -453,33 +424,40 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return value
 
     def _built(self, value: Any) -> Any:
+        """A list, by all that is in it."""
         self.budget.spend(size(value)[0])
         return value
 
     def _joined(self, *parts: Any) -> str:
+        """Parts of a text put together (`~`)."""
         texts = [
             part if isinstance(part, str) else str(self._shown(part)) for part in parts
         ]
-        length = sum(map(len, texts))
-        not_too_long(length)
+        not_too_long(sum(map(len, texts)))
         self.budget.spend()
         made: str = self._made(markup_join(texts))
         return made
 
     def _sliced(
-        self, value: Any, start: int | None, stop: int | None, step: int | None
+        self,
+        value: Any,
+        start: int | None,
+        stop: int | None,
+        step: int | None,
     ) -> Any:
-        self.budget.spend(
-            USE + (len(value) if is_collection(value) else self._read(value))
-        )
+        """A part of a text or list, by what it is cut from."""
+        steps = len(value) if is_collection(value) else self._read(value)
+        self.budget.spend(USE + steps)
         return self._made(value[start:stop:step])
 
     def _compared(self, value: Any) -> Any:
+        """What is compared, by how long that takes."""
         if type(value) not in SMALL and (steps := self._read(value)):
             self.budget.spend(steps)
         return value
 
     def _shown(self, value: Any) -> Any:
+        """Only what reads as a text is written out; a list would show its brackets."""
         kind = type(value)
         if kind in TEXTS:
             if len(value) > SHORT:
@@ -504,6 +482,53 @@ def _called(value: Any) -> str:
     )
 
 
+def _costs_one_use(name: str, value: Any) -> bool:
+    """Whether a filter looks at no more than one value, whatever is in it."""
+    if name in ("d", "default") or isinstance(value, Undefined):
+        return True
+    return type(value) in SMALL
+
+
+def _looked_up(
+    more: tuple[Any, ...],
+    named: dict[str, Any],
+) -> int:
+    """How many names are looked up in each value, by what a filter is given besides."""
+    most = 1
+    for argument in (*more, *named.values()):
+        if isinstance(argument, str):
+            most = max(most, _names_in(argument))
+    return most
+
+
+def _is_large(number: Any) -> bool:
+    return isinstance(number, int) and number.bit_length() > MOST_BITS
+
+
+def _refuse_costly(
+    operator: str,
+    left: Any,
+    right: Any,
+) -> None:
+    """Raises SecurityError for what takes long, or makes much of little, however short
+    it is written: `'x' * 10000000`, numbers without end, `'%99999999d' % 1`.
+    """
+    numbers = isinstance(left, int | float) and isinstance(right, int | float)
+    if operator in ("*", "%") and not numbers:
+        raise SecurityError(f"`{operator}` works on numbers only")
+    if operator == "**" and not (numbers and abs(left) < 1e6 and abs(right) <= 16):
+        raise SecurityError("a power this large is not computed")
+    if _is_large(left) or _is_large(right):
+        raise SecurityError("a number this large is not computed")
+
+
+def _has_too_many_nodes(tree: nodes.Template) -> bool:
+    beyond = islice(tree.find_all(nodes.Node), MOST_NODES, None)
+    return next(beyond, None) is not None
+
+
 def _names_in(attribute: str) -> int:
-    """How many names are looked up for each value: `attribute="vehicle.model, year"`."""
+    """How many names are looked up for each value: `attribute="vehicle.model,
+    year"`.
+    """
     return attribute.count(".") + attribute.count(",") + 1

@@ -21,9 +21,12 @@ BLOCKS = {
     "blockquote",
     "section",
 }
+# An empty line follows them.
+SPACED = ("p", "h1", "h2", "h3", "table", "ul", "ol")
 SILENT = {"style", "script", "head", "title"}
 
-# Each looks only so far for its end, and never goes back into what it has read: a text may begin thousands and end none.
+# Each looks only so far for its end, and never goes back into what it has read:
+# a text may begin thousands and end none.
 _PICTURE = re.compile(r"!\[([^\]]{0,500}+)\]\([^)]{0,2000}+\)")
 # A tag of Jinja may hold brackets of its own.
 _LINK = re.compile(
@@ -35,7 +38,9 @@ _EMPHASIS = re.compile(r"(?<!\w)[*_](?=\S)([^*_\n]{1,1000}+)(?<=\S)[*_](?!\w)")
 
 
 def text_of_markdown(source: str) -> str:
-    """Markdown as people write it in mails: links become `text: address`, marks of emphasis go."""
+    """Markdown as people write it in mails: links become `text: address`, marks
+    of emphasis go.
+    """
     text = _PICTURE.sub(r"\1", source)
     text = _LINK.sub(r"\1: \2", text)
     text = _STRONG.sub(r"\2", text)
@@ -46,15 +51,15 @@ def text_of_markdown(source: str) -> str:
 
 
 def text_of_html(source: str) -> str:
-    """What a reader sees of an HTML page, links written out. Jinja tags are kept as they are."""
+    """What a reader sees of an HTML page, links written out. Jinja tags are kept as
+    they are.
+    """
     reader = _Reader()
     reader.feed(source)
     reader.close()
-    lines = [
-        re.sub(r"[ \t\xa0]+", " ", line).strip()
-        for line in "".join(reader.parts).split("\n")
-    ]
-    return re.sub(r"\n{3,}", "\n\n", "\n".join(lines)).strip() + "\n"
+    lines = "".join(reader.parts).split("\n")
+    text = "\n".join(re.sub(r"[ \t\xa0]+", " ", line).strip() for line in lines)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
 
 
 class _Reader(HTMLParser):
@@ -64,14 +69,17 @@ class _Reader(HTMLParser):
         self._silent = 0
         self._links: list[str | None] = []
 
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        values = dict(attrs)
+    def handle_starttag(
+        self,
+        tag: str,
+        attrs: list[tuple[str, str | None]],
+    ) -> None:
         if tag in SILENT:
             self._silent += 1
         elif tag == "a":
-            self._links.append(values.get("href"))
-        elif tag == "img" and values.get("alt"):
-            self.parts.append(str(values["alt"]))
+            self._links.append(dict(attrs).get("href"))
+        elif tag == "img":
+            self.parts.append(dict(attrs).get("alt") or "")
         elif tag == "li":
             self.parts.append("\n- ")
         elif tag in BLOCKS:
@@ -81,14 +89,17 @@ class _Reader(HTMLParser):
         if tag in SILENT:
             self._silent = max(0, self._silent - 1)
         elif tag == "a" and self._links:
-            link = self._links.pop()
-            if link and not self._silent:
-                self.parts.append(f": {link}")
-        elif tag in ("p", "h1", "h2", "h3", "table", "ul", "ol"):
+            self._end_link(self._links.pop())
+        elif tag in SPACED:
             self.parts.append("\n\n")
         elif tag in BLOCKS:
             self.parts.append("\n")
 
+    def _end_link(self, address: str | None) -> None:
+        if address and not self._silent:
+            self.parts.append(f": {address}")
+
     def handle_data(self, data: str) -> None:
+        """Blanks in a row are one, as a browser shows them."""
         if not self._silent:
             self.parts.append(re.sub(r"\s+", " ", data))

@@ -1,9 +1,12 @@
-"""DKIM signatures (RFC 6376, RFC 8463): the key is read once, and a message costs one hash of its body and one signature."""
+"""DKIM signatures (RFC 6376, RFC 8463): the key is read once, and a message
+costs one hash of its body and one signature.
+"""
 
 from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from datetime import datetime
 from hashlib import sha256
 
@@ -14,7 +17,8 @@ from cryptography.hazmat.primitives.asymmetric.rsa import RSAPrivateKey
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-# Each is named once more than it is there, so that nobody can add another one (RFC 6376 section 8.15).
+# Each is named once more than it is there, so that nobody can add another one
+# (RFC 6376 section 8.15).
 SIGNED = (
     "from",
     "to",
@@ -30,74 +34,110 @@ SIGNED = (
     "list-unsubscribe-post",
     "auto-submitted",
 )
-# RFC 8301 section 3.2; larger keys make answers of DNS that some servers cannot read.
+# RFC 8301 section 3.2; larger keys make answers of DNS that some servers cannot
+# read.
 FEWEST_BITS = 2048
 
 
 class Signer:
-    """Signs for a domain with a private key (RSA of at least 2048 bits, or Ed25519) as PEM. Raises ValueError for another."""
+    """Signs for a domain with a private key (RSA of at least 2048 bits, or
+    Ed25519) as PEM. Raises ValueError for another.
+    """
 
-    def __init__(self, domain: str, selector: str, key: str) -> None:
+    def __init__(
+        self,
+        domain: str,
+        selector: str,
+        key: str,
+    ) -> None:
         if not re.fullmatch(r"[A-Za-z0-9_-]+(\.[A-Za-z0-9_-]+)*", selector):
             raise ValueError(f"`{selector}` cannot be a selector of DKIM")
-        self._domain, self._selector = domain, selector
-        try:
-            self._key = load_pem_private_key(key.encode(), password=None)
-        except (ValueError, TypeError, UnsupportedAlgorithm):
-            raise ValueError(
-                "the key for DKIM is not a private key in PEM without a password"
-            ) from None
-        if isinstance(self._key, RSAPrivateKey):
-            if self._key.key_size < FEWEST_BITS:
-                raise ValueError(
-                    f"the key for DKIM has {self._key.key_size} bits; it takes {FEWEST_BITS} at least"
-                )
-        elif not isinstance(self._key, Ed25519PrivateKey):
-            raise ValueError("the key for DKIM is neither RSA nor Ed25519")
+        self._domain = domain
+        self._selector = selector
+        self._key = _private_key(key)
 
     def field(self, message: bytes, at: datetime) -> bytes:
         """The header field, to be put before the message: relaxed header, simple body."""
         head, _, body = message.partition(b"\r\n\r\n")
-        there = _fields(head)
-        names = [name for name in SIGNED for _ in range(len(there.get(name, ())) + 1)]
-        algorithm = (
-            "rsa-sha256" if isinstance(self._key, RSAPrivateKey) else "ed25519-sha256"
-        )
-        hashed = base64.b64encode(sha256(_simple(body)).digest()).decode()
-        tags = (
-            f"v=1; a={algorithm}; c=relaxed/simple; d={self._domain}; s={self._selector};\r\n"
-            f" t={int(at.timestamp())}; bh={hashed};\r\n h={_folded(names)};\r\n b="
-        )
+        fields = _fields(head)
+        tags = self._tags(fields, body, at)
         covered = [
             f"{name}:{value}\r\n"
             for name in SIGNED
-            for value in reversed(there.get(name, []))
+            for value in reversed(fields.get(name, []))
         ]
-        own = f"dkim-signature:{_relaxed(tags)}"
-        signature = self._sign(
-            "".join([*covered, own]).encode("utf-8", "surrogateescape")
-        )
+        covered.append(f"dkim-signature:{_relaxed(tags)}")
+        signature = self._sign("".join(covered).encode("utf-8", "surrogateescape"))
         return f"DKIM-Signature: {tags}{_in_lines(signature)}\r\n".encode()
 
+    def _tags(
+        self,
+        fields: Mapping[str, list[str]],
+        body: bytes,
+        at: datetime,
+    ) -> str:
+        """All of the signature but what is signed with."""
+        digest = base64.b64encode(sha256(_simple(body)).digest()).decode()
+        names = [name for name in SIGNED for _ in range(len(fields.get(name, ())) + 1)]
+        return (
+            f"v=1; a={self._algorithm}; c=relaxed/simple;"
+            f" d={self._domain}; s={self._selector};\r\n"
+            f" t={int(at.timestamp())}; bh={digest};\r\n"
+            f" h={_folded(names)};\r\n"
+            " b="
+        )
+
+    @property
+    def _algorithm(self) -> str:
+        return (
+            "rsa-sha256" if isinstance(self._key, RSAPrivateKey) else "ed25519-sha256"
+        )
+
     def _sign(self, data: bytes) -> str:
+        """In base64."""
         if isinstance(self._key, RSAPrivateKey):
-            return base64.b64encode(self._key.sign(data, PKCS1v15(), SHA256())).decode()
-        assert isinstance(self._key, Ed25519PrivateKey)
-        return base64.b64encode(self._key.sign(sha256(data).digest())).decode()
+            signature = self._key.sign(data, PKCS1v15(), SHA256())
+        else:
+            # RFC 8463 section 3: of the hash, not of what is hashed.
+            signature = self._key.sign(sha256(data).digest())
+        return base64.b64encode(signature).decode()
+
+
+def _private_key(pem: str) -> RSAPrivateKey | Ed25519PrivateKey:
+    """Raises ValueError for what cannot sign."""
+    try:
+        key = load_pem_private_key(pem.encode(), password=None)
+    except (ValueError, TypeError, UnsupportedAlgorithm):
+        raise ValueError(
+            "the key for DKIM is not a private key in PEM without a password"
+        ) from None
+    if isinstance(key, Ed25519PrivateKey):
+        return key
+    if not isinstance(key, RSAPrivateKey):
+        raise ValueError("the key for DKIM is neither RSA nor Ed25519")
+    if key.key_size < FEWEST_BITS:
+        raise ValueError(
+            f"the key for DKIM has {key.key_size} bits; it takes {FEWEST_BITS} at least"
+        )
+    return key
 
 
 def _fields(head: bytes) -> dict[str, list[str]]:
-    """The fields that are signed, by name, in the relaxed form of RFC 6376 section 3.4.2."""
+    """The fields that are signed, by name, in the relaxed form of RFC 6376 section
+    3.4.2.
+    """
     found: dict[str, list[str]] = {}
     unfolded = re.sub(r"\r\n(?=[ \t])", "", head.decode("utf-8", "surrogateescape"))
     for line in unfolded.split("\r\n"):
         name, _, value = line.partition(":")
-        if (key := name.strip().lower()) in SIGNED:
+        key = name.strip().lower()
+        if key in SIGNED:
             found.setdefault(key, []).append(_relaxed(value))
     return found
 
 
 def _relaxed(value: str) -> str:
+    """RFC 6376 section 3.4.2: blanks in a row are one."""
     return re.sub(r"[ \t]+", " ", value.replace("\r\n", "")).strip(" \t")
 
 
@@ -107,6 +147,7 @@ def _simple(body: bytes) -> bytes:
 
 
 def _folded(names: list[str]) -> str:
+    """Over several lines, each of which may begin with a blank."""
     lines, line = [], ""
     for name in names:
         if len(line) + len(name) > 70:
@@ -117,4 +158,5 @@ def _folded(names: list[str]) -> str:
 
 
 def _in_lines(text: str) -> str:
+    """Base64 may be folded anywhere (RFC 6376 section 3.5)."""
     return "\r\n ".join(text[n : n + 72] for n in range(0, len(text), 72))

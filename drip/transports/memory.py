@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Message, Receipt, Sent
-from drip.core.settings import CHANNELS
 
 
 class MemoryTransport:
-    """`messages` holds what was sent. `answer`, if given, decides what becomes of each message instead."""
+    """`messages` holds what was sent.
+
+    `answer`, if given, decides what becomes of each message instead.
+    """
 
     channels = frozenset(CHANNELS)
 

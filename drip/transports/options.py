@@ -1,4 +1,6 @@
-"""A transport's options, which come as texts: what is wrong with one is said in a sentence."""
+"""A transport's options, which come as texts: what is wrong with one is said in
+a sentence.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,11 @@ import re
 from collections.abc import Collection, Mapping
 
 
-def only(options: Mapping[str, str], transport: str, known: Collection[str]) -> None:
+def only(
+    options: Mapping[str, str],
+    transport: str,
+    known: Collection[str],
+) -> None:
     """Raises ValueError for an option that the transport does not have."""
     unknown = sorted(set(options) - set(known))
     if unknown:
@@ -16,7 +22,12 @@ def only(options: Mapping[str, str], transport: str, known: Collection[str]) -> 
         )
 
 
-def number(options: Mapping[str, str], name: str, usual: int, most: int) -> int:
+def number(
+    options: Mapping[str, str],
+    name: str,
+    usual: int,
+    most: int,
+) -> int:
     """A number from 1 to `most`. Raises ValueError."""
     text = options.get(name, str(usual))
     if not re.fullmatch("[0-9]{1,5}", text) or not 0 < int(text) <= most:

@@ -1,11 +1,13 @@
-"""`tasks`: messages become tasks for colleagues, a call list (`drip tasks`), under the same caps and consent as all others."""
+"""`tasks`: messages become tasks for colleagues, a call list (`drip tasks`),
+under the same caps and consent as all others.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from drip.core.channels import CHANNELS
 from drip.core.message import Assigned, Message, Receipt, Refused
-from drip.core.settings import CHANNELS
 from drip.transports.options import number, only
 
 USUAL, HIGHEST = 50, 100

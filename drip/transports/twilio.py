@@ -34,7 +34,8 @@ OPTIONS = {
 URL = "https://api.twilio.com"
 TIMEOUT_S, LONGEST_S = 30, 600
 MOST_SEGMENTS = 4
-# Twilio's own codes (twilio.com/docs/api/errors): whom a no is about, where it is not about this message.
+# Twilio's own codes (twilio.com/docs/api/errors): whom a no is about, where it
+# is not about this message.
 SCOPES: Mapping[int, Scope] = {
     21211: "address",
     21217: "address",
@@ -55,8 +56,11 @@ CLOSED = (20003, 20005, 21237, 30002, 63038)
 
 
 class TwilioTransport:
-    """Options: `account` (its SID), `token`, `from` (a number) or `service` (a messaging service's SID), `segments` (the most
-    that one message may take, 4), `timeout` in seconds, and `url` for a service that speaks as Twilio does."""
+    """Options: `account` (its SID), `token`, `from` (a number) or `service` (a
+    messaging service's SID), `segments` (the most that one message may take,
+    4), `timeout` in seconds, and `url` for a service that speaks as Twilio
+    does.
+    """
 
     channels = frozenset({"sms"})
 
@@ -65,26 +69,17 @@ class TwilioTransport:
         for name in ("account", "token"):
             if name not in options:
                 raise ValueError(f"the transport `twilio` needs `{name}`")
-        if ("from" in options) == ("service" in options):
-            raise ValueError(
-                "the transport `twilio` needs `from` (a number) or `service`"
-            )
-        if not options["account"].isalnum():
+        account, token = options["account"], options["token"]
+        self._sender = _sender(options)
+        if not account.isalnum():
             raise ValueError("`account` is not the SID of an account")
         self._private = options.get("private", "no") == "yes"
         base = options.get("url", URL).rstrip("/")
         self._url = address_of(
-            f"{base}/2010-04-01/Accounts/{options['account']}/Messages.json",
+            f"{base}/2010-04-01/Accounts/{account}/Messages.json",
             private=self._private,
         )
-        self._sender = (
-            {"From": options["from"]}
-            if "from" in options
-            else {"MessagingServiceSid": options["service"]}
-        )
-        login = base64.b64encode(
-            f"{options['account']}:{options['token']}".encode()
-        ).decode()
+        login = base64.b64encode(f"{account}:{token}".encode()).decode()
         self._headers = {
             "Authorization": f"Basic {login}",
             "Content-Type": "application/x-www-form-urlencoded",
@@ -93,7 +88,11 @@ class TwilioTransport:
         self._most = number(options, "segments", MOST_SEGMENTS, 10)
 
     def send(self, message: Message) -> Receipt:
-        """Hands one message over. Raises TransportDown if the service cannot be reached, or does not know us."""
+        """Hands one message over.
+
+        Raises TransportDown if the service cannot be reached, or does not know
+        us.
+        """
         text = message.text.strip()
         count = segments(text)
         if count > self._most:
@@ -118,24 +117,38 @@ class TwilioTransport:
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _meaning(self, answer: HttpResponse, count: int) -> Receipt:
-        told = _fields(answer.body)
+    def _meaning(
+        self,
+        answer: HttpResponse,
+        count: int,
+    ) -> Receipt:
+        """By the HTTP status, and by Twilio's own code within."""
+        payload = _fields(answer.body)
         if 200 <= answer.status < 300:
-            return Sent(
-                f"{told.get('sid', 'taken')}, {count} segment{'s' if count > 1 else ''}"
-            )
-        code = told.get("code")
-        said = f"{answer.status} {told.get('message') or answer}"[:300]
+            many = "s" if count > 1 else ""
+            return Sent(f"{payload.get('sid', 'taken')}, {count} segment{many}")
+        code = payload.get("code")
+        said = f"{answer.status} {payload.get('message') or answer}"[:300]
         if answer.status in OURS or code in CLOSED:
             raise down(self._url, f"does not let us in ({said})")
         if code in TOO_MUCH or answer.status == 429:
             return Unsent(said, "transport")
-        if answer.status in LATER:
+        if answer.status in MAYBE:
             # There is no key by which the service would know a repeat.
-            return Unknown(said) if answer.status in MAYBE else Unsent(said)
-        return Refused(
-            said, SCOPES.get(code, "message") if isinstance(code, int) else "message"
-        )
+            return Unknown(said)
+        if answer.status in LATER:
+            return Unsent(said)
+        scope = SCOPES.get(code) if isinstance(code, int) else None
+        return Refused(said, scope or "message")
+
+
+def _sender(options: Mapping[str, str]) -> dict[str, str]:
+    """From which number, or by which service's choice of numbers."""
+    if ("from" in options) == ("service" in options):
+        raise ValueError("the transport `twilio` needs `from` (a number) or `service`")
+    if "from" in options:
+        return {"From": options["from"]}
+    return {"MessagingServiceSid": options["service"]}
 
 
 def _fields(body: bytes) -> dict[str, object]:

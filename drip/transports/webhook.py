@@ -1,6 +1,8 @@
-"""`webhook`: each message as JSON to an address of yours, signed, for whatever channel your program serves.
+"""`webhook`: each message as JSON to an address of yours, signed, for whatever
+channel your program serves.
 
-It is signed as `posting.signed` says; the id is the message's name, the same for every attempt, so that a repeat is recognised.
+It is signed as `posting.signed` says; the id is the message's name, the same
+for every attempt, so that a repeat is recognised.
 """
 
 from __future__ import annotations
@@ -10,14 +12,24 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from drip.core.message import Message, Receipt, Refused, Sent, Unknown, Unsent
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
+from drip.core.message import (
+    Attachment,
+    Mailbox,
+    Message,
+    Receipt,
+    Refused,
+    Sent,
+    Unknown,
+    Unsent,
+)
 from drip.transports.options import number, only
 from drip.transports.posting import (
     ELSEWHERE,
     LATER,
     OURS,
     Broken,
+    HttpResponse,
     address_of,
     down,
     post,
@@ -29,8 +41,10 @@ TIMEOUT_S, LONGEST_S = 30, 600
 
 
 class WebhookTransport:
-    """Options: `url` (https), `secret` (of the signature), `timeout` in seconds (30), and `private: yes` for an address
-    within your own network, to which nothing is sent else."""
+    """Options: `url` (https), `secret` (of the signature), `timeout` in seconds
+    (30), and `private: yes` for an address within your own network, to which
+    nothing is sent else.
+    """
 
     channels = frozenset(CHANNELS)
 
@@ -45,12 +59,22 @@ class WebhookTransport:
         self._timeout_s = number(options, "timeout", TIMEOUT_S, LONGEST_S)
 
     def send(self, message: Message) -> Receipt:
-        """Posts one message. Raises TransportDown if the address cannot be reached at all, or does not know us."""
-        body = json.dumps(_told(message), ensure_ascii=False).encode("utf-8", "replace")
+        """Posts one message.
+
+        Raises TransportDown if the address cannot be reached at all, or does not know us.
+        """
+        payload = json.dumps(_payload(message), ensure_ascii=False)
+        body = payload.encode("utf-8", "replace")
+        headers = signed(
+            self._secret,
+            message.message_id,
+            message.date,
+            body,
+        )
         try:
             answer = post(
                 self._url,
-                self._headers(message, body),
+                headers,
                 body,
                 self._timeout_s,
                 private=self._private,
@@ -59,6 +83,10 @@ class WebhookTransport:
             return Unknown(
                 f"the connection broke after the message was written: {broken}"
             )
+        return self._meaning(answer)
+
+    def _meaning(self, answer: HttpResponse) -> Receipt:
+        """By the HTTP status alone: the other side is anybody's program."""
         if 200 <= answer.status < 300:
             return Sent(str(answer))
         if answer.status in OURS:
@@ -66,34 +94,37 @@ class WebhookTransport:
         if answer.status in ELSEWHERE:
             more = ": redirects are not followed" if answer.status < 400 else ""
             raise down(self._url, f"is not where messages are taken ({answer}{more})")
-        return Unsent(str(answer)) if answer.status in LATER else Refused(str(answer))
+        later = answer.status in LATER
+        return Unsent(str(answer)) if later else Refused(str(answer))
 
     def close(self) -> None:
         """Nothing is kept open."""
 
-    def _headers(self, message: Message, body: bytes) -> dict[str, str]:
-        return signed(self._secret, message.message_id, message.date, body)
 
-
-def _told(message: Message) -> dict[str, Any]:
+def _payload(message: Message) -> dict[str, Any]:
     """What the other side gets."""
     return {
         "id": message.message_id,
         "channel": message.channel,
-        "to": {"name": message.to.name, "address": message.to.address},
-        "from": {"name": message.sender.name, "address": message.sender.address},
+        "to": _mailbox(message.to),
+        "from": _mailbox(message.sender),
         "subject": message.subject,
         "text": message.text,
         "html": message.html,
         "headers": dict(message.headers),
         "date": message.date.isoformat(),
-        "attachments": [
-            {
-                "name": each.name,
-                "type": each.content_type,
-                "data": base64.b64encode(each.data).decode(),
-                "content_id": each.content_id or None,
-            }
-            for each in message.attachments
-        ],
+        "attachments": [_attached(file) for file in message.attachments],
+    }
+
+
+def _mailbox(box: Mailbox) -> dict[str, str]:
+    return {"name": box.name, "address": box.address}
+
+
+def _attached(file: Attachment) -> dict[str, str | None]:
+    return {
+        "name": file.name,
+        "type": file.content_type,
+        "data": base64.b64encode(file.data).decode(),
+        "content_id": file.content_id or None,
     }

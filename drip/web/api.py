@@ -1,13 +1,16 @@
-"""What other programs post: events and contacts, single or in batches, and codes that were redeemed.
+"""What other programs post: events and contacts, single or in batches, and codes that
+were redeemed.
 
-A request that names itself (`Idempotency-Key`) is answered once; a repeat gets the same answer.
+A request that names itself (`Idempotency-Key`) is answered once; a repeat gets the same
+answer.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
@@ -15,44 +18,61 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 
+from drip.commands.orders import Order
+from drip.commands.redeeming import redeem
 from drip.errors import DripError
-from drip.importing.importer import ImportReport, take_contacts, take_event_rows
-from drip.importing.redeeming import Redeemed, redeem
+from drip.importing.batches import ImportReport
+from drip.importing.importer import take_contacts, take_event_rows
 from drip.importing.rows import table_of
 from drip.storage.operating import api_keys
 from drip.storage.operating.api_keys import ApiKey, StoredResponse
-from drip.web.app_state import AppState, whose
+from drip.web.app_state import AppState, state_of, whose
 from drip.web.openapi import DESCRIPTION
 
+# Things in one request: they are stored in one transaction, which others wait for.
 MOST = 1_000
+# What a request may call itself: printable ASCII, which every program can send.
 NAME = re.compile(r"[!-~]{1,200}")
-Work = Callable[[Connection, AppState, Any], tuple[int, dict[str, Any]]]
+# Its status, and what it says.
+Answer = tuple[int, dict[str, Any]]
+Work = Callable[[Connection, AppState, Any], Answer]
+# RFC 9110: section 11.6.1 wants the first, section 10.2.3 has the second.
+HEADERS_OF = {
+    401: {"WWW-Authenticate": "Bearer"},
+    429: {"Retry-After": "60"},
+}
 
 
 class RequestRefused(Exception):
     """A request that is not looked at: its status, a sentence and the remedy."""
 
-    def __init__(self, status: int, sentence: str, help: str = "") -> None:
+    def __init__(
+        self,
+        status: int,
+        sentence: str,
+        help: str = "",
+    ) -> None:
         super().__init__(sentence)
-        self.status, self.sentence, self.help = status, sentence, help
+        self.status = status
+        self.sentence = sentence
+        self.help = help
 
     def response(self) -> JSONResponse:
-        told = {"error": self.sentence} | ({"help": self.help} if self.help else {})
-        more = {"WWW-Authenticate": "Bearer"} if self.status == 401 else {}
-        more |= {"Retry-After": "60"} if self.status == 429 else {}
-        return JSONResponse(told, self.status, headers=more)
+        body = {"error": self.sentence}
+        if self.help:
+            body["help"] = self.help
+        return JSONResponse(body, self.status, headers=HEADERS_OF.get(self.status))
 
 
 def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
     """An address that takes JSON by POST from whoever has a token with this scope."""
 
     async def take(request: Request) -> Response:
-        site: AppState = request.app.state.site
+        state = state_of(request)
         try:
-            key = await _key(site, request, scope)
-            body = await request.body()
-            data = _data(body) if body or "code" not in request.path_params else {}
-            answer = await _answer(site, request, key, body, data, work)
+            key = await _key(state, request, scope)
+            asked = await _asked(request)
+            answer = await _answer(state, asked, key, work)
         except RequestRefused as refused:
             return refused.response()
         return Response(answer.body, answer.status, media_type="application/json")
@@ -60,39 +80,79 @@ def taking(scope: str, work: Work) -> Callable[[Request], Awaitable[Response]]:
     return take
 
 
-async def _key(site: AppState, request: Request, scope: str) -> ApiKey:
-    """Whose token it is. Raises Refused."""
-    kind, _, token = request.headers.get("authorization", "").partition(" ")
-    known = (
-        await site.read(lambda connection: api_keys.find(connection, token.strip()))
-        if token
-        else None
-    )
-    if kind.lower() != "bearer" or known is None:
-        if not site.wrong_tokens.spend(whose(request)):
-            raise RequestRefused(
-                429,
-                "There were too many wrong tokens from your address.",
-                "try again in a minute",
-            )
-        raise RequestRefused(
-            401,
-            "The token is missing or not good.",
-            "send `Authorization: Bearer …` with one of `drip keys add`",
-        )
-    if scope not in known.scopes:
+# --- who asks
+
+
+async def _key(
+    state: AppState,
+    request: Request,
+    scope: str,
+) -> ApiKey:
+    """Whose token it is. Raises RequestRefused."""
+    key = await _known_key(state, request)
+    if key is None:
+        raise _unknown(state, request)
+    if scope not in key.scopes:
         raise RequestRefused(
             403,
             f"This token is not good for {scope}.",
             f"make one with `drip keys add NAME --scope {scope}`",
         )
-    if not site.requests.spend(known.name):
+    if not state.requests.spend(key.name):
         raise RequestRefused(
             429,
             "There were too many requests with this token.",
             "send batches, and try again in a minute",
         )
-    return known
+    return key
+
+
+async def _known_key(state: AppState, request: Request) -> ApiKey | None:
+    kind, _, token = request.headers.get("authorization", "").partition(" ")
+    if kind.lower() != "bearer" or not token:
+        return None
+    return await state.read(api_keys.find, token.strip())
+
+
+def _unknown(state: AppState, request: Request) -> RequestRefused:
+    if not state.wrong_tokens.spend(whose(request)):
+        return RequestRefused(
+            429,
+            "There were too many wrong tokens from your address.",
+            "try again in a minute",
+        )
+    return RequestRefused(
+        401,
+        "The token is missing or not good.",
+        "send `Authorization: Bearer …` with one of `drip keys add`",
+    )
+
+
+# --- what is asked
+
+
+@dataclass(frozen=True, slots=True)
+class _ApiRequest:
+    """`name` is what it calls itself; `digest` tells it from others of that name."""
+
+    name: str | None
+    digest: str
+    given: Mapping[str, Any]
+
+
+async def _asked(request: Request) -> _ApiRequest:
+    """Raises RequestRefused."""
+    body = await request.body()
+    # A code in the address needs no body beside it.
+    empty = not body and "code" in request.path_params
+    data = {} if empty else _data(body)
+    name = request.headers.get("idempotency-key")
+    if name is not None and not NAME.fullmatch(name):
+        raise RequestRefused(
+            400, "The Idempotency-Key is not one of 1 to 200 plain characters."
+        )
+    digest = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
+    return _ApiRequest(name, digest, {**request.path_params, "data": data})
 
 
 def _data(body: bytes) -> Any:
@@ -102,75 +162,99 @@ def _data(body: bytes) -> Any:
         raise RequestRefused(400, "The body is not JSON.") from None
 
 
+# --- what is answered
+
+
 async def _answer(
-    site: AppState, request: Request, key: ApiKey, body: bytes, data: Any, work: Work
+    state: AppState,
+    asked: _ApiRequest,
+    key: ApiKey,
+    work: Work,
 ) -> StoredResponse:
-    """What is answered, now or when the same was asked before. Raises Refused."""
-    name = request.headers.get("idempotency-key")
-    if name is not None and not NAME.fullmatch(name):
-        raise RequestRefused(
-            400, "The Idempotency-Key is not one of 1 to 200 plain characters."
-        )
-    asked = sha256(request.url.path.encode() + b"\0" + body).hexdigest()
-    given = {**request.path_params, "data": data, "scopes": key.scopes}
+    """What is answered, now or when the same was asked before. Raises
+    RequestRefused."""
 
     def take(connection: Connection) -> StoredResponse:
-        before = api_keys.answer_to(connection, key, name) if name else None
+        before = _answered_before(connection, key, asked)
         if before:
-            if before.digest != asked:
-                raise RequestRefused(
-                    422,
-                    "This Idempotency-Key was used for another request.",
-                    "give each request its own",
-                )
             return before
-        status, told = work(connection, site, given)
-        answer = StoredResponse(asked, status, json.dumps(told, ensure_ascii=False))
-        if name:
-            now = site.clock()
+        given = {**asked.given, "scopes": key.scopes, "by": key.name}
+        status, body = work(connection, state, given)
+        text = json.dumps(body, ensure_ascii=False)
+        answer = StoredResponse(asked.digest, status, text)
+        if asked.name:
+            now = state.clock()
             api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
-            api_keys.remember(connection, key, name, answer, now)
+            api_keys.remember(connection, key, asked.name, answer, now)
         return answer
 
-    return await site.writer.do(take)
+    return await state.writer.do(take)
+
+
+def _answered_before(
+    connection: Connection,
+    key: ApiKey,
+    asked: _ApiRequest,
+) -> StoredResponse | None:
+    """Raises RequestRefused if the name was another request's."""
+    if not asked.name:
+        return None
+    before = api_keys.answer_to(connection, key, asked.name)
+    if before and before.digest != asked.digest:
+        raise RequestRefused(
+            422,
+            "This Idempotency-Key was used for another request.",
+            "give each request its own",
+        )
+    return before
 
 
 # --- what there is
 
 
 def events(
-    connection: Connection, site: AppState, given: Any
-) -> tuple[int, dict[str, Any]]:
+    connection: Connection,
+    state: AppState,
+    given: Any,
+) -> Answer:
     """Events: of a contact each, now unless they say when."""
-    now = site.clock().isoformat()
+    now = state.clock().isoformat()
     items = [
-        {"at": now, **each} if isinstance(each, dict) else each
-        for each in _items(given["data"], "events")
+        {"at": now, **event} if isinstance(event, dict) else event
+        for event in _items(given["data"], "events")
     ]
-    return _told(take_event_rows, connection, site, items, given["scopes"])
+    return _imported(take_event_rows, connection, state, items, given["scopes"])
 
 
 def contacts(
-    connection: Connection, site: AppState, given: Any
-) -> tuple[int, dict[str, Any]]:
+    connection: Connection,
+    state: AppState,
+    given: Any,
+) -> Answer:
     """Contacts: new ones and changes, by key. What is not named stays."""
 
     def take(
-        connection: Connection, settings: Any, table: Any, scopes: Any
+        connection: Connection,
+        settings: Any,
+        table: Any,
+        scopes: Any,
     ) -> ImportReport:
-        return take_contacts(connection, settings, table, "API", site.clock(), scopes)
+        now = state.clock()
+        return take_contacts(connection, settings, table, "API", now, scopes)
 
-    return _told(
-        take, connection, site, _items(given["data"], "contacts"), given["scopes"]
-    )
+    items = _items(given["data"], "contacts")
+    return _imported(take, connection, state, items, given["scopes"])
 
 
 def coupon(
-    connection: Connection, site: AppState, given: Any
-) -> tuple[int, dict[str, Any]]:
+    connection: Connection,
+    state: AppState,
+    given: Any,
+) -> Answer:
     """Redeems a code, once."""
     try:
-        done: Redeemed = redeem(connection, site.settings, given["code"], site.clock())
+        order = Order(given["by"], state.clock())
+        done = redeem(connection, state.settings, order, given["code"])
     except DripError as error:
         raise RequestRefused(409, error.sentence, error.help or "") from None
     return 200, {
@@ -182,13 +266,11 @@ def coupon(
 
 
 def _items(data: Any, name: str) -> list[Any]:
-    """One, a list, or a list under its name."""
-    items = (
-        data[name]
-        if isinstance(data, dict) and isinstance(data.get(name), list)
-        else data
-    )
-    items = items if isinstance(items, list) else [items]
+    """One, a list, or a list under its name. Raises RequestRefused."""
+    named = data.get(name) if isinstance(data, dict) else None
+    items = named if isinstance(named, list) else data
+    if not isinstance(items, list):
+        items = [items]
     if len(items) > MOST:
         raise RequestRefused(
             413,
@@ -198,30 +280,36 @@ def _items(data: Any, name: str) -> list[Any]:
     return items
 
 
-def _told(
+def _imported(
     take: Callable[..., ImportReport],
     connection: Connection,
-    site: AppState,
+    state: AppState,
     items: list[Any],
     scopes: frozenset[str],
-) -> tuple[int, dict[str, Any]]:
-    """What became of each: the good ones are stored, the others named by their place in the request."""
+) -> Answer:
+    """What became of each: the good ones are stored, the others named by their place in
+    the request. Raises RequestRefused."""
     try:
-        report = take(connection, site.settings, table_of(items), scopes)
+        report = take(connection, state.settings, table_of(items), scopes)
     except DripError as error:
-        raise RequestRefused(
-            422, error.sentence.replace("The file has", "None of them has"), ""
-        ) from None
-    rejected = [{"index": row.line, "reason": why} for row, why in report.rejected]
-    told: dict[str, Any] = {
+        sentence = error.sentence.replace("The file has", "None of them has")
+        raise RequestRefused(422, sentence) from None
+    all_rejected = bool(report.rejected) and len(report.rejected) == len(items)
+    return 422 if all_rejected else 200, _report_row(report)
+
+
+def _report_row(report: ImportReport) -> dict[str, Any]:
+    row: dict[str, Any] = {
         "new": report.new,
         "changed": report.changed,
         "same": report.same,
-        "rejected": rejected,
+        "rejected": [
+            {"index": row.line, "reason": why} for row, why in report.rejected
+        ],
     }
     if report.notes:
-        told["notes"] = report.notes
-    return (422 if rejected and len(rejected) == len(items) else 200), told
+        row["notes"] = report.notes
+    return row
 
 
 async def description(request: Request) -> Response:

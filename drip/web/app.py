@@ -1,11 +1,12 @@
-"""The application: which address leads where, and what a visitor sees when something fails."""
+"""The application: which address leads where, and what a visitor sees when something
+fails."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
-from datetime import datetime
+from functools import partial
 
 import anyio
 from starlette.applications import Starlette
@@ -16,10 +17,11 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from drip.core.clock import Clock, Stopwatch
 from drip.core.shortage import shortage
 from drip.storage.base.database import Database
 from drip.web import api, hooks, recipients, redirects
-from drip.web.app_state import HERE, AppState
+from drip.web.app_state import HERE, AppState, state_of
 from drip.web.guard import RequestGuard
 from drip.worker.worker import MESSAGES, Limits, Worker
 from drip.workspace import Workspace
@@ -33,27 +35,49 @@ log = logging.getLogger("drip.web")
 def make_app(
     workspace: Workspace,
     database: Database,
-    clock: Callable[[], datetime],
-    passed_s: Callable[[], float],
+    clock: Clock,
+    passed_s: Stopwatch,
     messages: Limits = MESSAGES,
 ) -> Starlette:
-    """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing one may take. Raises DripError if its
-    files cannot be read."""
-    site = AppState(workspace, database, clock, passed_s)
+    """The pages of one workspace. `passed_s` is a stopwatch, `messages` what writing
+    one may take. Raises DripError if its files cannot be read."""
+    state = AppState(workspace, database, clock, passed_s)
     views = Worker(
         "The message", workspace.root, workspace.environment, passed_s, messages
     )
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(site.keep_fresh)
-            yield
-            beside.cancel_scope.cancel()
+    def close() -> None:
         views.close()
-        site.writer.close()
+        state.writer.close()
 
-    routes = [
+    app = Starlette(
+        routes=_for_recipients() + _for_programs(),
+        middleware=[Middleware(RequestGuard, failed=_failed)],
+        exception_handlers={HTTPException: _refused},
+        lifespan=partial(kept_fresh, state, close),
+    )
+    app.state.app_state = state
+    app.state.views = views
+    return app
+
+
+@asynccontextmanager
+async def kept_fresh(
+    state: AppState,
+    close: Callable[[], None],
+    _: Starlette,
+) -> AsyncIterator[None]:
+    """While an application runs: keys and files are looked at beside the requests.
+    `close` ends what worked for it."""
+    async with anyio.create_task_group() as beside:
+        beside.start_soon(state.keep_fresh)
+        yield
+        beside.cancel_scope.cancel()
+    close()
+
+
+def _for_recipients() -> list[Route]:
+    return [
         Route("/unsubscribe/{token}", recipients.unsubscribe, methods=BOTH),
         Route("/confirm/{token}", recipients.confirm, methods=BOTH),
         Route("/survey/{token}", recipients.survey, methods=BOTH),
@@ -65,6 +89,13 @@ def make_app(
         Route("/c/{name}/{token}", redirects.click),
         Route("/o/{token}", redirects.dot),
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),
+        Route("/static/pages.css", _style),
+        Route("/static/survey.js", _script),
+    ]
+
+
+def _for_programs() -> list[Route]:
+    return [
         Route("/api/events", api.taking("events", api.events), methods=["POST"]),
         Route("/api/contacts", api.taking("contacts", api.contacts), methods=["POST"]),
         Route(
@@ -74,24 +105,13 @@ def make_app(
         ),
         Route("/api/openapi.json", api.description),
         Route("/hooks/{provider}", hooks.take, methods=["POST"]),
-        Route("/static/pages.css", _style),
-        Route("/static/survey.js", _script),
         Route("/health", _health),
     ]
-    guard = Middleware(RequestGuard, failed=_failed)
-    app = Starlette(
-        routes=routes,
-        middleware=[guard],
-        exception_handlers={HTTPException: _refused},
-        lifespan=lifespan,
-    )
-    app.state.site, app.state.views = site, views
-    return app
 
 
 async def _style(request: Request) -> Response:
-    site: AppState = request.app.state.site
-    return Response(site.style, media_type="text/css", headers=FOR_LONG)
+    state = state_of(request)
+    return Response(state.style, media_type="text/css", headers=FOR_LONG)
 
 
 async def _script(request: Request) -> Response:
@@ -104,28 +124,32 @@ async def _script(request: Request) -> Response:
 
 
 async def _health(request: Request) -> Response:
-    """For load balancers: 503 with a sentence for whatever does not go well, among what is done again and again too."""
-    site: AppState = request.app.state.site
-    troubles = site.troubles()
-    return PlainTextResponse(
-        "\n".join([*troubles, ""]) if troubles else "ok\n", 503 if troubles else 200
-    )
+    """For load balancers: 503 with a sentence for whatever does not go well, among what
+    is done again and again too."""
+    state = state_of(request)
+    return health_answer(state.troubles())
+
+
+def health_answer(troubles: Sequence[str]) -> Response:
+    """A line for each trouble; `ok` where there is none."""
+    lines = troubles or ["ok"]
+    return PlainTextResponse("\n".join([*lines, ""]), 503 if troubles else 200)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     """What there is not, and what may not be asked so."""
     assert isinstance(error, HTTPException)
-    site: AppState = request.app.state.site
+    state = state_of(request)
     if error.status_code == 404:
-        return site.page("gone.html", site.language(request), 404)
+        return state.page("gone.html", state.language(request), 404)
     return PlainTextResponse(
         f"{error.detail}\n", error.status_code, headers=error.headers
     )
 
 
-def told_where(scope: Scope, error: Exception) -> None:
-    """Tells the log which page failed, and of what kind the failure was: its words can be about people. What the machine lacks is
-    about nobody."""
+def log_failure(scope: Scope, error: Exception) -> None:
+    """Tells the log which page failed, and of what kind the failure was: its words can
+    be about people. What the machine lacks is about nobody."""
     where = getattr(scope.get("route"), "path", "a page")
     log.error(
         "%s failed: %s",
@@ -136,13 +160,15 @@ def told_where(scope: Scope, error: Exception) -> None:
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
-    """Nothing of what failed is shown to a visitor; the log has which page it was, without names, addresses or tokens."""
-    told_where(scope, error)
-    site: AppState = scope["app"].state.site
+    """Nothing of what failed is shown to a visitor; the log has which page it was,
+    without names, addresses or tokens."""
+    log_failure(scope, error)
     request = Request(scope)
-    return site.page("failed.html", site.language(request), status_of(error))
+    state = state_of(request)
+    return state.page("failed.html", state.language(request), status_of(error))
 
 
 def status_of(error: Exception) -> int:
-    """Of the answer to whoever asked: it is worth another try where something was lacking for a moment."""
+    """Of the answer to whoever asked: it is worth another try where something was
+    lacking for a moment."""
     return 503 if shortage(error) else 500

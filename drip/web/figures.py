@@ -1,4 +1,5 @@
-"""The daemon's figures for Prometheus, and whether what it does again and again goes well: an application of its own."""
+"""The daemon's figures for Prometheus, and whether what it does again and again goes
+well: an application of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
 from drip.engine.repeating import Repeating
-from drip.web.app import status_of, told_where
+from drip.web.app import health_answer, log_failure, status_of
 from drip.web.guard import RequestGuard
 
 
@@ -26,26 +27,24 @@ def make_figures(registry: CollectorRegistry, tasks: Sequence[Repeating]) -> Sta
     one = anyio.CapacityLimiter(1)
 
     async def health(request: Request) -> Response:
-        late = [each for task in tasks if (each := task.late)]
-        return PlainTextResponse(
-            "\n".join([*(late or ["ok"]), ""]), 503 if late else 200
-        )
+        return health_answer([task.late for task in tasks if task.late])
 
     async def figures(request: Request) -> Response:
         encoded, kind = choose_encoder(request.headers.get("accept", ""))
-        return Response(
-            await run_sync(encoded, registry, limiter=one),
-            headers={"Content-Type": kind},
-        )
+        text = await run_sync(encoded, registry, limiter=one)
+        return Response(text, headers={"Content-Type": kind})
 
-    routes = [Route("/health", health), Route("/{path:path}", figures)]
     return Starlette(
-        routes=routes, middleware=[Middleware(RequestGuard, failed=_failed)]
+        routes=[
+            Route("/health", health),
+            Route("/{path:path}", figures),
+        ],
+        middleware=[Middleware(RequestGuard, failed=_failed)],
     )
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
-    told_where(scope, error)
+    log_failure(scope, error)
     return PlainTextResponse(
         "The figures cannot be read; the log has what failed.\n", status_of(error)
     )

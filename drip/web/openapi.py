@@ -146,12 +146,20 @@ def _taking(
 
 
 def _one_or_many(name: str, key: str) -> Part:
-    many = {"type": "array", "items": _ref(name), "maxItems": 1000}
+    many = {
+        "type": "array",
+        "items": _ref(name),
+        "maxItems": 1000,
+    }
     return {
         "oneOf": [
             _ref(name),
             many,
-            {"type": "object", "required": [key], "properties": {key: many}},
+            {
+                "type": "object",
+                "required": [key],
+                "properties": {key: many},
+            },
         ]
     }
 

@@ -1,13 +1,17 @@
-"""Pages that links of messages lead to. No login: a link is signed, and good for what it was made for.
+"""Pages that links of messages lead to. No login: a link is signed, and good for what
+it was made for.
 
-Looking at a page changes nothing, since programs that look for viruses look at every link; a button does.
+Looking at a page changes nothing, since programs that look for viruses look at every
+link; a button does.
 """
 
 from __future__ import annotations
 
 import hmac
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -16,14 +20,15 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
 
+from drip.commands import own_data, recipient_actions
+from drip.core.settings import Settings
 from drip.core.token import Link, is_over, topic_said
 from drip.errors import DripError
-from drip.importing import own_data, recipient_actions
 from drip.importing.values import parse_email
 from drip.storage.people import data_mails
-from drip.storage.people.people import Contact
+from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
-from drip.web.app_state import AppState, address_of_reader, form_of, whose
+from drip.web.app_state import AppState, address_of_reader, form_of, state_of, whose
 from drip.web.words import catalogue, language_for, languages
 from drip.worker.worker import Busy, Ended, Worker
 
@@ -34,359 +39,554 @@ VIEW = {
 }
 
 # The status of each answer to whoever asks for their data.
-ASKED = {"asked": 200, "lately": 429, "no-address": 409, "dead": 409, "no-mail": 503}
+ASKED = {
+    "asked": 200,
+    "lately": 429,
+    "no-address": 409,
+    "dead": 409,
+    "no-mail": 503,
+}
 
 
 async def unsubscribe(request: Request) -> Response:
-    """GET asks; POST does it, for a person's button and for a mail program's (RFC 8058). The answer tells nothing about the link."""
-    site: AppState = request.app.state.site
-    token = request.path_params["token"]
-    language, topic = site.language(request), _topic_of(site, token)
+    """GET asks; POST does it, for a person's button and for a mail program's (RFC
+    8058). The answer tells nothing about the link."""
+    state = state_of(request)
+    language = state.language(request)
+    topic = _topic_of(state, request)
     if request.method != "POST":
-        return site.page("unsubscribe.html", language, topic=topic, done=False)
-    form = dict(await form_of(request))
-    link = site.link(token, "unsubscribe", "preferences")
-    if link is None and not site.wrong_links.spend(whose(request)):
-        return _too_often()
-    everything = "everything" in form
-    if link is not None:
-        known = link
-        await site.writer.do(
-            lambda connection: recipient_actions.unsubscribe(
-                connection,
-                site.settings,
-                known,
-                site.clock(),
-                "unsubscribe page",
-                everything=everything,
-            )
+        return state.page(
+            "unsubscribe.html",
+            language,
+            topic=topic,
+            done=False,
         )
-    return site.page(
-        "unsubscribe.html", language, topic=None if everything else topic, done=True
+    form = dict(await form_of(request))
+    everything = "everything" in form
+    link = state.link(_token(request), "unsubscribe", "preferences")
+    if link is not None:
+        await _unsubscribe(state, link, everything=everything)
+    elif not state.wrong_links.spend(whose(request)):
+        return _too_often()
+    left = None if everything else topic
+    return state.page(
+        "unsubscribe.html",
+        language,
+        topic=left,
+        done=True,
     )
+
+
+async def _unsubscribe(
+    state: AppState,
+    link: Link,
+    *,
+    everything: bool,
+) -> None:
+    def work(connection: Connection) -> None:
+        recipient_actions.unsubscribe(
+            connection,
+            state.settings,
+            link,
+            state.clock(),
+            "unsubscribe page",
+            everything=everything,
+        )
+
+    await state.writer.do(work)
 
 
 async def confirm(request: Request) -> Response:
-    """Double opt-in: GET asks, POST confirms, with a proof. The answer tells nothing about a link that is not ours; to whom one
-    of ours comes too late, and is erased, it does not say that they are in."""
-    site: AppState = request.app.state.site
-    token = request.path_params["token"]
-    language, topic = site.language(request), _topic_of(site, token)
+    """Double opt-in: GET asks, POST confirms, with a proof. The answer tells nothing
+    about a link that is not ours; to whom one of ours comes too late, and is erased, it
+    does not say that they are in."""
+    state = state_of(request)
+    language = state.language(request)
+    topic = _topic_of(state, request)
     if request.method != "POST":
-        return site.page("confirm.html", language, topic=topic, done=False)
-    await form_of(request)
-    link = site.link(token, "confirm")
-    if link is None and not site.wrong_links.spend(whose(request)):
-        return _too_often()
-    if link is not None:
-        known, proof = link, _proof(site, request, language, topic)
-        if not await site.writer.do(
-            lambda connection: recipient_actions.confirm(
-                connection, site.settings, known, site.clock(), proof
-            )
-        ):
-            return site.page("gone.html", language, 410)
-    return site.page("confirm.html", language, topic=topic, done=True)
-
-
-async def survey(request: Request) -> Response:
-    """One click answers: GET shows the score that was clicked, and what a person does there sends it, with a comment or none."""
-    site: AppState = request.app.state.site
-    link = site.link(request.path_params["token"], "survey")
-    asked = recipient_actions.asked_by(site.settings, link) if link else None
-    if link is None or asked is None:
-        return _no_such_link(site, request)
-    contact = await site.read(
-        lambda connection: recipient_actions.contact_of(connection, link)
-    )
-    language = site.language(request, contact.locale if contact else None)
-    name, score = asked
-    known, scores = site.settings.surveys.get(name), site.settings.scores(name)
-    values: dict[str, Any] = {
-        "question": known.question if known else None,
-        "scores": scores,
-    }
-    if request.method != "POST":
-        return site.page("survey.html", language, score=score, done=False, **values)
-    form = dict(await form_of(request))
-    chosen = form.get("score", "")
-    if chosen.isdecimal() and len(chosen) < 4 and int(chosen) in scores:
-        score = int(chosen)
-    answered, comment = (
-        Link("survey", link.contact, link.topic, link.run, f"{name}:{score}"),
-        form.get("comment", ""),
-    )
-    finished = "unfinished" not in form
-    counts = await site.writer.do(
-        lambda connection: recipient_actions.answer(
-            connection,
-            site.settings,
-            answered,
-            site.clock(),
-            comment,
-            finished=finished,
+        return state.page(
+            "confirm.html",
+            language,
+            topic=topic,
+            done=False,
         )
+    await form_of(request)
+    link = state.link(_token(request), "confirm")
+    if link is not None:
+        proof = _proof(state, request, language, topic)
+        if not await _confirmed(state, link, proof):
+            return state.page("gone.html", language, 410)
+    elif not state.wrong_links.spend(whose(request)):
+        return _too_often()
+    return state.page(
+        "confirm.html",
+        language,
+        topic=topic,
+        done=True,
     )
-    return site.page(
-        "survey.html", language, score=counts or score, done=True, **values
-    )
+
+
+async def _confirmed(
+    state: AppState,
+    link: Link,
+    proof: Mapping[str, str],
+) -> bool:
+    def work(connection: Connection) -> bool:
+        return recipient_actions.confirm(
+            connection, state.settings, link, state.clock(), proof
+        )
+
+    return await state.writer.do(work)
 
 
 async def view(request: Request) -> Response:
-    """The message as a page, as it would be written now: by a worker, since a template may hang."""
-    site: AppState = request.app.state.site
-    views: Worker = request.app.state.views
-    link = site.link(request.path_params["token"], "view")
+    """The message as a page, as it would be written now: by a worker, since a template
+    may hang."""
+    state = state_of(request)
+    link = state.link(_token(request), "view")
     if link is None or link.detail is None:
-        return _no_such_link(site, request)
+        return _no_such_link(state, request)
+    views: Worker = request.app.state.views
+    about = {
+        "run": link.run,
+        "step": link.detail,
+        "now": state.clock().isoformat(),
+    }
     try:
-        html = await views.ask(
-            "view",
-            link.detail,
-            run=link.run,
-            step=link.detail,
-            now=site.clock().isoformat(),
-        )
+        html = await views.ask("view", link.detail, **about)
     except (Busy, Ended):
-        answer = site.page("failed.html", site.language(request), 503)
+        answer = state.page("failed.html", state.language(request), 503)
         answer.headers["Retry-After"] = "60"
         return answer
     except DripError:
         # It could be written once; the data or the template has changed since.
         html = b""
-    return HTMLResponse(html, headers=VIEW) if html else _no_such_link(site, request)
+    return HTMLResponse(html, headers=VIEW) if html else _no_such_link(state, request)
+
+
+# --- surveys
+
+
+@dataclass(frozen=True, slots=True)
+class _SurveyPage:
+    """A page of one survey: `scores` are those that can be chosen, `score` the one that
+    was clicked."""
+
+    link: Link
+    name: str
+    score: int
+    scores: Sequence[int]
+    question: str | None
+    language: str
+
+    def page(
+        self,
+        state: AppState,
+        score: int,
+        *,
+        done: bool,
+    ) -> Response:
+        return state.page(
+            "survey.html",
+            self.language,
+            score=score,
+            done=done,
+            question=self.question,
+            scores=self.scores,
+        )
+
+    def chosen(self, form: Mapping[str, str]) -> int:
+        """What the person says now; what was clicked, if that is no score."""
+        said = form.get("score", "")
+        if said.isdecimal() and len(said) < 4 and int(said) in self.scores:
+            return int(said)
+        return self.score
+
+
+async def survey(request: Request) -> Response:
+    """One click answers: GET shows the score that was clicked, and what a person does
+    there sends it, with a comment or none."""
+    state = state_of(request)
+    asked = await _survey(state, request)
+    if asked is None:
+        return _no_such_link(state, request)
+    if request.method != "POST":
+        return asked.page(state, asked.score, done=False)
+    form = dict(await form_of(request))
+    score = asked.chosen(form)
+    counts = await _answered(state, asked, score, form)
+    return asked.page(state, counts or score, done=True)
+
+
+async def _survey(state: AppState, request: Request) -> _SurveyPage | None:
+    link = state.link(_token(request), "survey")
+    asked = recipient_actions.asked_by(state.settings, link) if link else None
+    if link is None or asked is None:
+        return None
+    name, score = asked
+    known = state.settings.surveys.get(name)
+    contact = await state.read(recipient_actions.contact_of, link)
+    return _SurveyPage(
+        link,
+        name,
+        score,
+        scores=state.settings.scores(name),
+        question=known.question if known else None,
+        language=state.language(request, contact.locale if contact else None),
+    )
+
+
+async def _answered(
+    state: AppState,
+    asked: _SurveyPage,
+    score: int,
+    form: Mapping[str, str],
+) -> int | None:
+    """The score that counts now."""
+    link = replace(asked.link, detail=f"{asked.name}:{score}")
+
+    def work(connection: Connection) -> int | None:
+        return recipient_actions.answer(
+            connection,
+            state.settings,
+            link,
+            state.clock(),
+            form.get("comment", ""),
+            finished="unfinished" not in form,
+        )
+
+    return await state.writer.do(work)
 
 
 # --- preferences
 
 
 async def preferences(request: Request) -> Response:
-    """Topics, channels, language, a pause; why one gets this. POST saves, and shows what holds now."""
-    site: AppState = request.app.state.site
-    link, contact = await _whose(site, request)
+    """Topics, channels, language, a pause; why one gets this. POST saves, and shows
+    what holds now."""
+    state = state_of(request)
+    link, contact = await _whose(state, request)
     if link is None or contact is None:
-        return _no_such_link(site, request)
+        return _no_such_link(state, request)
     notice = None
     if request.method == "POST":
-        if not site.choices.spend(str(contact.id)):
+        if not state.choices.spend(str(contact.id)):
             return _too_often()
-        form = await form_of(request, 200)
-        ticked = [value.partition("/") for name, value in form if name == "on"]
-        wanted, asked = {(topic, channel) for topic, _, channel in ticked}, dict(form)
-        proof = {"address": address_of_reader(request), "page": "preferences"}
-        notice = await site.writer.do(
-            lambda connection: _saved(
-                connection, site, link, asked, wanted, site.clock(), proof
-            )
-        )
-        _, contact = await _whose(site, request)
+        notice = await _save(state, request, link)
+        # As they are now.
+        _, contact = await _whose(state, request)
         if contact is None:
-            return _no_such_link(site, request)
-    known = contact
+            return _no_such_link(state, request)
+    return await _preferences(state, request, contact, notice)
 
+
+async def _preferences(
+    state: AppState,
+    request: Request,
+    contact: Contact,
+    notice: str | None,
+) -> Response:
     def look(connection: Connection) -> dict[str, Any]:
+        settings = state.settings
+        now = state.clock()
         return {
-            "choices": recipient_actions.choices(connection, site.settings, known),
-            "paused": recipient_actions.paused_until(connection, known, site.clock()),
+            "choices": recipient_actions.choices(connection, settings, contact),
+            "paused": recipient_actions.paused_until(connection, contact, now),
         }
 
-    language = site.language(request, known.locale)
-    values = await site.read(look)
-    topics = {key: topic.title for key, topic in site.settings.topics.items()}
-    return site.page(
+    values = await state.read(look)
+    topics = {key: topic.title for key, topic in state.settings.topics.items()}
+    return state.page(
         "preferences.html",
-        language,
+        state.language(request, contact.locale),
         notice=notice,
         topics=topics,
-        token=request.path_params["token"],
+        token=_token(request),
         **values,
     )
 
 
-def _saved(
-    connection: Connection,
-    site: AppState,
+async def _save(
+    state: AppState,
+    request: Request,
     link: Link,
-    asked: Mapping[str, str],
-    wanted: set[tuple[str, str]],
-    now: datetime,
-    proof: Mapping[str, str],
 ) -> str | None:
     """Does what the button says; which one it was."""
-    contact = recipient_actions.contact_of(connection, link)
-    if contact is None:
-        return None
-    match asked.get("do"):
-        case "nothing":
-            recipient_actions.unsubscribe(
-                connection, site.settings, link, now, "preferences", everything=True
-            )
-        case "pause":
-            recipient_actions.pause(connection, site.settings, contact, now)
-        case "go-on":
-            recipient_actions.go_on(connection, contact)
-        case _:
-            recipient_actions.choose(
-                connection, site.settings, contact, wanted, now, proof
-            )
-            # Whoever reads another language than there is has chosen none by saving.
-            if asked.get("language") in languages() and asked["language"] != asked.get(
-                "shown"
-            ):
-                recipient_actions.speak(
-                    connection, site.settings, contact, asked["language"]
+    form = await form_of(request, 200)
+    proof = {"address": address_of_reader(request), "page": "preferences"}
+    choice = _PreferencesForm(
+        do=dict(form).get("do"),
+        ticked=_ticked(form),
+        language=_chosen_language(dict(form)),
+        proof=proof,
+    )
+
+    def work(connection: Connection) -> str | None:
+        contact = recipient_actions.contact_of(connection, link)
+        if contact is None:
+            return None
+        choice.store(connection, state.settings, link, contact, state.clock())
+        return choice.do or "save"
+
+    return await state.writer.do(work)
+
+
+def _ticked(form: Sequence[tuple[str, str]]) -> set[tuple[str, str]]:
+    """Topics and channels."""
+    parts = [value.partition("/") for name, value in form if name == "on"]
+    return {(topic, channel) for topic, _, channel in parts}
+
+
+def _chosen_language(form: Mapping[str, str]) -> str | None:
+    """Whoever reads another language than there is has chosen none by saving."""
+    language = form.get("language")
+    if language in languages() and language != form.get("shown"):
+        return language
+    return None
+
+
+@dataclass(frozen=True, slots=True)
+class _PreferencesForm:
+    """What somebody does on the page of preferences: `do` is the button."""
+
+    do: str | None
+    ticked: set[tuple[str, str]]
+    language: str | None
+    proof: Mapping[str, str]
+
+    def store(
+        self,
+        connection: Connection,
+        settings: Settings,
+        link: Link,
+        contact: Contact,
+        now: datetime,
+    ) -> None:
+        match self.do:
+            case "nothing":
+                recipient_actions.unsubscribe(
+                    connection,
+                    settings,
+                    link,
+                    now,
+                    "preferences",
+                    everything=True,
                 )
-    return asked.get("do") or "save"
+            case "pause":
+                recipient_actions.pause(connection, settings, contact, now)
+            case "go-on":
+                recipient_actions.go_on(connection, contact)
+            case _:
+                self._store_ticks(connection, settings, contact, now)
+
+    def _store_ticks(
+        self,
+        connection: Connection,
+        settings: Settings,
+        contact: Contact,
+        now: datetime,
+    ) -> None:
+        recipient_actions.choose(
+            connection, settings, contact, self.ticked, now, self.proof
+        )
+        if self.language:
+            recipient_actions.speak(connection, settings, contact, self.language)
+
+
+# --- one's own data
 
 
 async def ask_for_data(request: Request) -> Response:
-    """GET asks; POST has a link to one's data (GDPR articles 15 and 20) sent to the contact's own address.
+    """GET asks; POST has a link to one's data (GDPR articles 15 and 20) sent to the
+    contact's own address.
 
     It is not shown here: a message may have been passed on, and its links with it.
     """
-    site: AppState = request.app.state.site
-    _, contact = await _whose(site, request)
+    state = state_of(request)
+    _, contact = await _whose(state, request)
     if contact is None:
-        return _no_such_link(site, request)
-    language, known, settings = (
-        site.language(request, contact.locale),
-        contact,
-        site.settings,
-    )
+        return _no_such_link(state, request)
+    language = state.language(request, contact.locale)
     if request.method != "POST":
-        return site.page("own-data.html", language, asked=None)
+        return state.page("own-data.html", language, asked=None)
     await form_of(request)
-    written = site.text(
-        "own-data.txt",
-        language_for(contact.locale, else_=settings.locale),
-        link=data_mails.LINK,
+    asked = await _asked_for_data(state, contact)
+    return state.page(
+        "own-data.html",
+        language,
+        ASKED[asked],
+        asked=asked,
     )
+
+
+async def _asked_for_data(state: AppState, contact: Contact) -> str:
+    """Which of `ASKED` it is."""
+    settings = state.settings
+    language = language_for(contact.locale, else_=settings.locale)
+    written = state.text("own-data.txt", language, link=data_mails.LINK)
     subject, _, said = written.partition("\n")
-    asked = await site.writer.do(
-        lambda connection: own_data.ask(
-            connection, settings, known, subject, said.strip() + "\n", site.clock()
-        )
-    )
-    return site.page("own-data.html", language, ASKED[asked], asked=asked)
+    text = said.strip() + "\n"
+
+    def work(connection: Connection) -> str:
+        now = state.clock()
+        return own_data.ask(connection, settings, contact, subject, text, now)
+
+    return await state.writer.do(work)
 
 
 async def download(request: Request) -> Response:
-    """All that is known of the person, as JSON, by a link that was sent to the address and is good for a short time."""
-    site: AppState = request.app.state.site
-    link = site.data_link(request.path_params["token"])
-    contact = (
-        await site.read(
-            lambda connection: recipient_actions.contact_of(connection, link)
-        )
-        if link
-        else None
-    )
+    """All that is known of the person, as JSON, by a link that was sent to the address
+    and is good for a short time."""
+    state = state_of(request)
+    link = state.data_link(_token(request))
+    contact = await state.read(recipient_actions.contact_of, link) if link else None
     if link is None or contact is None:
-        return _no_such_link(site, request)
-    if is_over(link, site.clock()):
-        return site.page(
-            "own-data.html", site.language(request, contact.locale), 410, asked="over"
+        return _no_such_link(state, request)
+    if is_over(link, state.clock()):
+        language = state.language(request, contact.locale)
+        return state.page(
+            "own-data.html",
+            language,
+            410,
+            asked="over",
         )
-    found = await site.read(
-        lambda connection: exporting.of_contact(connection, contact.id)
-    )
+    data = await state.read(exporting.of_contact, contact.id)
     return JSONResponse(
-        found, headers={"Content-Disposition": 'attachment; filename="my-data.json"'}
+        data, headers={"Content-Disposition": 'attachment; filename="my-data.json"'}
     )
 
 
 async def erase(request: Request) -> Response:
-    """Erases the person, who types the address to show that it is meant (a message may have been passed on)."""
-    site: AppState = request.app.state.site
-    _, contact = await _whose(site, request)
+    """Erases the person, who types the address to show that it is meant (a message may
+    have been passed on)."""
+    state = state_of(request)
+    _, contact = await _whose(state, request)
     if contact is None:
-        return _no_such_link(site, request)
-    language = site.language(request, contact.locale)
+        return _no_such_link(state, request)
+    language = state.language(request, contact.locale)
     if request.method != "POST":
-        return site.page("erase.html", language, done=False, wrong=False)
-    typed = dict(await form_of(request)).get("address", "").strip().casefold()
-    own = (contact.email or contact.phone or "").casefold()
-    if not own or not hmac.compare_digest(typed.encode(), own.encode()):
-        if not site.wrong_links.spend(whose(request)):
+        return state.page(
+            "erase.html",
+            language,
+            done=False,
+            wrong=False,
+        )
+    form = dict(await form_of(request))
+    if not _is_own_address(contact, form.get("address", "")):
+        if not state.wrong_links.spend(whose(request)):
             return _too_often()
-        return site.page("erase.html", language, 422, done=False, wrong=True)
-    await run_sync(site.forget, contact)
-    return site.page("erase.html", language, done=True, wrong=False)
+        return state.page(
+            "erase.html",
+            language,
+            422,
+            done=False,
+            wrong=True,
+        )
+    await run_sync(state.forget, contact)
+    return state.page(
+        "erase.html",
+        language,
+        done=True,
+        wrong=False,
+    )
+
+
+def _is_own_address(contact: Contact, typed: str) -> bool:
+    own = (contact.email or contact.phone or "").casefold()
+    said = typed.strip().casefold()
+    # As long for any address: nobody learns a letter of it by the time that it takes.
+    return bool(own) and hmac.compare_digest(said.encode(), own.encode())
 
 
 async def _whose(
-    site: AppState, request: Request
+    state: AppState, request: Request
 ) -> tuple[Link | None, Contact | None]:
-    link = site.link(request.path_params["token"], "preferences")
+    link = state.link(_token(request), "preferences")
     if link is None:
         return None, None
-    return link, await site.read(
-        lambda connection: recipient_actions.contact_of(connection, link)
-    )
+    return link, await state.read(recipient_actions.contact_of, link)
 
 
 # --- signing up
 
 
 async def sign_up(request: Request) -> Response:
-    """A form for a topic. Whoever is in already and whoever is not get the same answer: look into your inbox."""
-    site: AppState = request.app.state.site
-    topic = site.settings.topics.get(request.path_params["topic"])
-    language = site.language(request)
+    """A form for a topic. Whoever is in already and whoever is not get the same answer:
+    look into your inbox."""
+    state = state_of(request)
+    language = state.language(request)
+    topic = state.settings.topics.get(request.path_params["topic"])
     if topic is None or topic.opt_in == "implied":
-        return site.page("gone.html", language, 404)
-    values: dict[str, Any] = {"topic": topic.title, "double": topic.opt_in == "double"}
+        return state.page("gone.html", language, 404)
+    page = partial(
+        state.page,
+        "sign-up.html",
+        language,
+        topic=topic.title,
+        double=topic.opt_in == "double",
+    )
     if request.method != "POST":
-        return site.page("sign-up.html", language, done=False, wrong=None, **values)
-    if not site.sign_ups.spend(whose(request)):
+        return page(done=False, wrong=None)
+    if not state.sign_ups.spend(whose(request)):
         return _too_often()
     form = dict(await form_of(request))
     try:
         email = parse_email(form.get("email", ""))
     except ValueError:
-        return site.page(
-            "sign-up.html",
-            language,
-            422,
+        return page(
+            status=422,
             done=False,
             wrong=form.get("email", "")[:320],
-            **values,
         )
     # People do not see this field; programs fill in everything.
     if not form.get("website"):
-        key, proof = topic.key, _proof(site, request, language, topic.title)
-        name = form.get("first_name", "")
-        await site.writer.do(
-            lambda connection: recipient_actions.sign_up(
-                connection,
-                site.settings,
-                key,
-                email,
-                name,
-                language,
-                site.clock(),
-                proof,
-            )
+        proof = _proof(state, request, language, topic.title)
+        person = (email, form.get("first_name", ""), language)
+        await _sign_up(state, topic.key, person, proof)
+    return page(done=True, wrong=None)
+
+
+async def _sign_up(
+    state: AppState,
+    topic: str,
+    person: tuple[str, str, str],
+    proof: Mapping[str, str],
+) -> None:
+    """`person`: address, first name and language."""
+
+    def work(connection: Connection) -> None:
+        recipient_actions.sign_up(
+            connection, state.settings, topic, *person, state.clock(), proof
         )
-    return site.page("sign-up.html", language, done=True, wrong=None, **values)
+
+    await state.writer.do(work)
 
 
 # --- what they share
 
 
-def _topic_of(site: AppState, token: str) -> str | None:
-    """The title of the topic that a link names, whether or not we signed it: the page looks the same."""
-    topic = site.settings.topics.get(topic_said(token) or "")
+def _token(request: Request) -> str:
+    token: str = request.path_params["token"]
+    return token
+
+
+def _topic_of(state: AppState, request: Request) -> str | None:
+    """The title of the topic that a link names, whether or not we signed it: the page
+    looks the same."""
+    topic = state.settings.topics.get(topic_said(_token(request)) or "")
     return topic.title if topic else None
 
 
 def _proof(
-    site: AppState, request: Request, language: str, topic: str | None
+    state: AppState,
+    request: Request,
+    language: str,
+    topic: str | None,
 ) -> dict[str, str]:
-    """What is kept of a yes: the address of the computer, and which words it was said to."""
-    said = catalogue(language).ugettext("Yes, send me %(topic)s") % {
-        "topic": topic or site.settings.business_name
-    }
+    """What is kept of a yes: the address of the computer, and which words it was said
+    to."""
+    sentence = catalogue(language).ugettext("Yes, send me %(topic)s")
+    said = sentence % {"topic": topic or state.settings.business_name}
     return {
         "address": address_of_reader(request),
         "language": language,
@@ -394,11 +594,11 @@ def _proof(
     }
 
 
-def _no_such_link(site: AppState, request: Request) -> Response:
+def _no_such_link(state: AppState, request: Request) -> Response:
     """The same for a link that is no more and for one that never was."""
-    if not site.wrong_links.spend(whose(request)):
+    if not state.wrong_links.spend(whose(request)):
         return _too_often()
-    return site.page("gone.html", site.language(request), 404)
+    return state.page("gone.html", state.language(request), 404)
 
 
 def _too_often() -> Response:

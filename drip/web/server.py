@@ -1,4 +1,5 @@
-"""An application on a port, in a thread. Connections are taken here, so that there are never more than there may be."""
+"""An application on a port, in a thread. Connections are taken here, so that there are
+never more than there may be."""
 
 from __future__ import annotations
 
@@ -20,17 +21,22 @@ from drip.web.connections import Connections
 from drip.web.protocol import Protocol
 from drip.web.visitors import networks, plain
 
-# Who waits for a place waits in the kernel: so many, as far as it allows (net.core.somaxconn). Whoever finds that full is told
-# nothing and tries again after one second and three more: in the load test, with 1,024, some waited for five.
+# Who waits for a place waits in the kernel: so many, as far as it allows
+# (net.core.somaxconn). Whoever finds that full hears nothing and tries again after
+# one second and three more: in the load test, with 1,024, some waited for five.
 BACKLOG = 4_096
-# The share of all places that is taken in before others have their turn. What a new one says is read some four turns later, and it must
-# not have been closed for newer ones by then; and with the daemon in the same process there are some 200 turns a second.
+# The share of all places that is taken in before others have their turn. What a new one
+# says is read some four turns later, and it must not have been closed for newer ones by
+# then; and with the daemon in the same process there are some 200 turns a second.
 AT_ONCE = 1 / 16
-# When it is tried again after nobody could be let in, and connections are looked at.
-AGAIN_S, LOOK_S = 0.05, 1.0
-# What lasts is told again after this.
-TOLD_S = 600.0
+# When it is tried again after nobody could be let in.
+AGAIN_S = 0.05
+# How often connections are looked at: so much later at most is one ended.
+LOOK_S = 1.0
+# What lasts is said again after this.
+SAID_S = 600.0
 MOST_CONNECTIONS = 1_000
+# An answer that is not written by then is cut off when the server ends.
 SHUTDOWN_S = 10
 log = logging.getLogger("drip.web")
 
@@ -39,17 +45,25 @@ def listen(host: str, port: int) -> socket.socket:
     """Raises DripError if nothing can be served there."""
     listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET)
     try:
-        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listening.bind((host, port))
-        listening.listen(BACKLOG)
-        listening.setblocking(False)
-        return listening
+        _open(listening, host, port)
     except (OSError, UnicodeError) as error:
         listening.close()
         why = getattr(error, "strerror", None) or str(error)
         raise DripError(
             f"Nothing can be served at {host}:{port}: {why}.", help="name another port"
         ) from None
+    return listening
+
+
+def _open(
+    listening: socket.socket,
+    host: str,
+    port: int,
+) -> None:
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listening.bind((host, port))
+    listening.listen(BACKLOG)
+    listening.setblocking(False)
 
 
 @contextlib.contextmanager
@@ -59,12 +73,17 @@ def serving(
     behind: str = "127.0.0.1",
     most: int = MOST_CONNECTIONS,
 ) -> Iterator[None]:
-    """Meanwhile, in a thread, over `most` connections at once; requests that are under way at the end are answered. `behind` is
-    the address of the web server whose word about where requests come from is taken. Raises Shortage if there is no thread."""
-    proxies = ProxyHeadersMiddleware(app, [str(each) for each in networks(behind)])
+    """Meanwhile, in a thread, over `most` connections at once; requests that are under
+    way at the end are answered. `behind` is the address of the web server whose word
+    about where requests come from is taken. Raises Shortage if there is no thread."""
+    trusted = [str(network) for network in networks(behind)]
+    proxies = ProxyHeadersMiddleware(app, trusted)
     server = _Server(_config(proxies), listening, proxies, most)
     thread = threading.Thread(
-        target=server.run, kwargs={"sockets": []}, name="drip-pages", daemon=True
+        target=server.run,
+        kwargs={"sockets": []},
+        name="drip-pages",
+        daemon=True,
     )
     with lacking():
         thread.start()
@@ -92,8 +111,9 @@ def _config(app: Any) -> uvicorn.Config:
 
 
 class _Server(uvicorn.Server):
-    """Takes connections from `listening` itself. A server of asyncio takes as many at once as the kernel has, before anybody
-    can say that these are too many, and takes none for a second where it lacks files."""
+    """Takes connections from `listening` itself. A server of asyncio takes as many at
+    once as the kernel has, before anybody can say that these are too many, and takes
+    none for a second where it lacks files."""
 
     def __init__(
         self,
@@ -103,11 +123,13 @@ class _Server(uvicorn.Server):
         most: int,
     ) -> None:
         super().__init__(config)
-        self._listening, self._proxies = listening, proxies
+        self._listening = listening
+        self._proxies = proxies
         self._connections = Connections(most, time.monotonic)
         self._at_once = max(int(most * AT_ONCE), 1)
         self._handing_over: set[asyncio.Task[None]] = set()
-        self._closed, self._tell_at = False, 0.0
+        self._closed = False
+        self._say_at = 0.0
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets=sockets)
@@ -125,13 +147,14 @@ class _Server(uvicorn.Server):
         await super().shutdown(sockets=sockets)
 
     def _look(self) -> None:
-        """Every second, whatever becomes of it; at each connection, whatever becomes of the others."""
+        """Every second, whatever becomes of it; at each connection, whatever becomes of
+        the others."""
         self._loop.call_later(LOOK_S, self._look)
         for connection in self._all():
             self._loop.call_soon(connection.look)
 
     def _all(self) -> list[Protocol]:
-        return [cast(Protocol, each) for each in self._connections]
+        return [cast(Protocol, connection) for connection in self._connections]
 
     # --- who comes in
 
@@ -163,8 +186,8 @@ class _Server(uvicorn.Server):
 
     def _lacks(self, error: OSError) -> None:
         self._pause()
-        if self._loop.time() >= self._tell_at:
-            self._tell_at = self._loop.time() + TOLD_S
+        if self._loop.time() >= self._say_at:
+            self._say_at = self._loop.time() + SAID_S
             log.error(
                 "Nobody can be let in for the moment: %s.",
                 error.strerror,
@@ -173,20 +196,23 @@ class _Server(uvicorn.Server):
 
     def _take(self, accepted: socket.socket, address: tuple[Any, ...]) -> None:
         accepted.setblocking(False)
-        host = plain(str(address[0]))
-        connection = Protocol(
+        host, port, *_ = address
+        connection = self._connection((plain(str(host)), int(port)))
+        self._connections.enter(connection)
+        task = self._loop.create_task(self._hand_over(accepted, connection))
+        self._handing_over.add(task)
+        task.add_done_callback(self._handing_over.discard)
+
+    def _connection(self, client: tuple[str, int]) -> Protocol:
+        return Protocol(
             self.config,
             self.server_state,
             self.lifespan.state,
             self._loop,
             all_of_them=self._connections,
             proxies=self._proxies,
-            client=(host, int(address[1])),
+            client=client,
         )
-        self._connections.enter(connection)
-        task = self._loop.create_task(self._hand_over(accepted, connection))
-        self._handing_over.add(task)
-        task.add_done_callback(self._handing_over.discard)
 
     async def _hand_over(self, accepted: socket.socket, connection: Protocol) -> None:
         handed_over = False

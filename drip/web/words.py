@@ -1,4 +1,5 @@
-"""The pages' words in the languages there are: catalogues as translators edit them (`locales/*.po`), read at the start."""
+"""The pages' words in the languages there are: catalogues as translators edit them
+(`locales/*.po`), read at the start."""
 
 from __future__ import annotations
 
@@ -21,14 +22,8 @@ OWN = "en"
 @cache
 def languages() -> tuple[str, ...]:
     """Those that there are, our own first."""
-    return (
-        OWN,
-        *(
-            name.removesuffix(".po")
-            for name in names_in(FOLDER)
-            if name.endswith(".po")
-        ),
-    )
+    files = [name for name in names_in(FOLDER) if name.endswith(".po")]
+    return (OWN, *(name.removesuffix(".po") for name in files))
 
 
 @cache
@@ -48,16 +43,22 @@ def catalogue(language: str) -> NullTranslations:
 def own_names() -> dict[str, str]:
     """What each language is called by those who speak it."""
     return {
-        each: (Locale(each).get_display_name() or each).capitalize()
-        for each in languages()
+        language: (Locale(language).get_display_name() or language).capitalize()
+        for language in languages()
     }
 
 
-def language_for(*wanted: str | None, accepted: str = "", else_: str = OWN) -> str:
-    """The first of these that there is; else the best of an Accept-Language header (RFC 9110 section 12.5.4); else that."""
-    for each in (*wanted, *_accepted(accepted), else_):
-        if each and (found := _known(each)):
-            return found
+def language_for(
+    *wanted: str | None,
+    accepted: str = "",
+    else_: str = OWN,
+) -> str:
+    """The first of these that there is; else the best of an Accept-Language header (RFC
+    9110 section 12.5.4); else that."""
+    for tag in (*wanted, *_accepted(accepted), else_):
+        known = _known(tag) if tag else None
+        if known:
+            return known
     return OWN
 
 
@@ -71,13 +72,16 @@ def _known(tag: str) -> str | None:
 
 def _accepted(header: str) -> list[str]:
     """Its languages, the preferred ones first."""
-    found = []
-    for number, part in enumerate(header[:500].split(",")):
-        tag, _, weight = part.strip().partition(";q=")
-        try:
-            quality = float(weight or 1)
-        except ValueError:
-            continue
-        if tag and quality > 0:
-            found.append((-quality, number, tag))
-    return [tag for _, _, tag in sorted(found)]
+    parts = [_weighed(part) for part in header[:500].split(",")]
+    wanted = [(tag, weight) for tag, weight in parts if tag and weight > 0]
+    # Those that are wanted as much stay in their order.
+    return [tag for tag, _ in sorted(wanted, key=lambda part: -part[1])]
+
+
+def _weighed(part: str) -> tuple[str, float]:
+    """`de;q=0.8`; a weight that is none counts as 0, which means not wanted."""
+    tag, _, weight = part.strip().partition(";q=")
+    try:
+        return tag, float(weight or 1)
+    except ValueError:
+        return tag, 0.0

@@ -1,7 +1,9 @@
-"""One thread that writes for all requests: those that come at once share a transaction, each with a savepoint of its own.
+"""One thread that writes for all requests: those that come at once share a transaction,
+each with a savepoint of its own.
 
-A commit waits for the disk. Of many that wait together, one commit is enough. Whatever happens to the thread, nobody waits for
-ever, and nobody is told that something is stored that is not.
+A commit waits for the disk. Of many that wait together, one commit is enough. Whatever
+happens to the thread, nobody waits for ever, and nobody is told that something is
+stored that is not.
 """
 
 from __future__ import annotations
@@ -11,20 +13,24 @@ import contextlib
 import logging
 import queue
 import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 from sqlalchemy import Connection
 
+from drip.core.clock import Stopwatch
 from drip.core.shortage import lacking
 from drip.engine.repeating import Repeating
 from drip.storage.base.database import Database
 
+# In one transaction, which others wait for.
 MOST_TOGETHER = 100
-# What has not gone well for so long is told by `/health`. A lock is waited for half as long.
+# What has not gone well for so long is in the answer of `/health`. A lock is waited for
+# half as long.
 LATE_S = 60.0
 log = logging.getLogger("drip.web")
 Result = TypeVar("Result")
+Given = ParamSpec("Given")
 
 
 class NotStored(Exception):
@@ -32,22 +38,35 @@ class NotStored(Exception):
 
 
 class Writer:
-    """`await do(work)` runs `work(connection)` in a write transaction; what it returns is in the database by then."""
+    """`await do(work, …)` runs `work(connection, …)` in a write transaction; what it
+    returns is in the database by then."""
 
-    def __init__(self, database: Database, passed_s: Callable[[], float]) -> None:
+    def __init__(self, database: Database, passed_s: Stopwatch) -> None:
         self._database = database
         self._storing = Repeating(
-            "Storing what visitors say", passed_s, log, LATE_S, on_demand=True
+            "Storing what visitors say",
+            passed_s,
+            log,
+            LATE_S,
+            on_demand=True,
         )
         self._waiting: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._thread: threading.Thread | None = None
         self._starting = threading.Lock()
 
-    async def do(self, work: Callable[[Connection], Result]) -> Result:
-        """Raises whatever `work` raises; nothing of it is stored then, and the others' is. Raises Shortage if there is no thread
-        to be had."""
+    async def do(
+        self,
+        work: Callable[Concatenate[Connection, Given], Result],
+        *given: Given.args,
+        **named: Given.kwargs,
+    ) -> Result:
+        """Raises whatever `work` raises; nothing of it is stored then, and the others'
+        is. Raises Shortage if there is no thread to be had."""
         self._start()
-        job = _Job(work, asyncio.get_running_loop())
+        job = _Job(
+            lambda connection: work(connection, *given, **named),
+            asyncio.get_running_loop(),
+        )
         self._waiting.put(job)
         result: Result = await job.future
         return result
@@ -62,15 +81,13 @@ class Writer:
     @property
     def trouble(self) -> str | None:
         """What keeps it from storing, if anything does."""
-        dead = self._thread is not None and not self._thread.is_alive()
-        return (
-            "The thread that stores what visitors say does not run."
-            if dead
-            else self._storing.late
-        )
+        if self._thread is not None and not self._thread.is_alive():
+            return "The thread that stores what visitors say does not run."
+        return self._storing.late
 
     async def look(self) -> None:
-        """Tries again what went wrong, so that it is known to go well before the next visitor comes."""
+        """Tries again what went wrong, so that it is known to go well before the next
+        visitor comes."""
         if not self.trouble and not self._storing.error:
             return
         try:
@@ -84,21 +101,20 @@ class Writer:
         with self._starting, lacking():
             if self._thread is None or not self._thread.is_alive():
                 self._thread = threading.Thread(
-                    target=self._work, name="drip-writer", daemon=True
+                    target=self._work,
+                    name="drip-writer",
+                    daemon=True,
                 )
                 self._thread.start()
 
     def _work(self) -> None:
         while (job := self._waiting.get()) is not None:
-            jobs, ended = [job], False
-            with self._storing.attempt():
-                try:
-                    ended = self._gather(jobs)
-                    self._together(jobs)
-                finally:
-                    for each in jobs:
-                        each.tell()
-            if ended:
+            jobs = [job]
+            is_last = False
+            with self._storing.attempt(), _settled(jobs):
+                is_last = self._gather(jobs)
+                self._store(jobs)
+            if is_last:
                 return
 
     def _gather(self, jobs: list[_Job]) -> bool:
@@ -113,18 +129,29 @@ class Writer:
             jobs.append(more)
         return False
 
-    def _together(self, jobs: list[_Job]) -> None:
+    def _store(self, jobs: list[_Job]) -> None:
         try:
             with self._database.write() as connection:
                 for job in jobs:
                     job.run(connection)
         except Exception as error:
-            # The transaction as a whole: each of those who wait is told.
+            # The transaction as a whole: it is raised where each of them is awaited.
             for job in jobs:
                 job.error = error
             raise
         for job in jobs:
             job.stored = True
+
+
+@contextlib.contextmanager
+def _settled(jobs: list[_Job]) -> Iterator[None]:
+    """Whatever happens meanwhile, whoever waits for one of these has an answer in the
+    end."""
+    try:
+        yield
+    finally:
+        for job in jobs:
+            job.settle()
 
 
 class _Job:
@@ -133,7 +160,8 @@ class _Job:
     def __init__(
         self, work: Callable[[Connection], Any], loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._work, self._loop = work, loop
+        self._work = work
+        self._loop = loop
         self.future: asyncio.Future[Any] = loop.create_future()
         self.error: BaseException | None = None
         self.stored = False
@@ -147,7 +175,7 @@ class _Job:
             # Raised where it is waited for.
             self.error = error
 
-    def tell(self) -> None:
+    def settle(self) -> None:
         # A loop that is closed has nobody who waits.
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._settle)

@@ -1,1 +1,2 @@
-"""What runs templates for the pages: a process with limits on time and memory, which can be ended from outside."""
+"""What runs templates for the pages: a process with limits on time and memory, which
+can be ended from outside."""

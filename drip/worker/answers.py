@@ -1,39 +1,49 @@
-"""What a worker is asked: messages as they would be written now, and simulations. Answers are JSON, or HTML as bytes."""
+"""What a worker is asked: messages as they would be written now, and simulations.
+Answers are JSON, or HTML as bytes."""
 
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from hashlib import sha256
+from operator import attrgetter, itemgetter
 from pathlib import Path
 from typing import Any
 
 from drip.core.calendar import local, zone
+from drip.core.campaign import Campaign
+from drip.core.channels import CHANNELS
+from drip.core.decide import Reason
 from drip.core.message import Message, with_pictures
-from drip.core.segments import segments
+from drip.core.settings import Settings
 from drip.core.steps import SendStep
 from drip.engine.campaign_set import CampaignSet, campaign_set_of
 from drip.engine.composing import nobody
 from drip.engine.rerender import render_for, rerender
 from drip.errors import DripError, Problem
-from drip.preview.explaining import explained
+from drip.preview.explaining import Explained, explained
 from drip.preview.forecast import summed
 from drip.preview.report import calendar_weeks, step_rows
-from drip.rendering.templates import Compiled, Source, Templates
+from drip.rendering.compiled import Compiled
+from drip.rendering.sources import Source
+from drip.rendering.templates import Templates
 from drip.storage.base.database import Database
 from drip.storage.base.opening import open_database
-from drip.storage.people import people
+from drip.storage.people import contacts
 from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
-from drip.worker.values import plain
+from drip.worker.values import plain, problem_row
 from drip.workspace import Workspace, fingerprint_of
 
 # Messages that were written last, so that both frames show the same.
 KEPT = 32
 # Shades of the heat map.
 SHADES = 4
+# So few messages are no heat.
+HANDFUL = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +59,12 @@ class Asked:
 
 @dataclass(frozen=True, slots=True)
 class Written:
-    """A message, or why there is none: the problems of its campaign's file, or of its template. `version` is that of the files."""
+    """A message, or why there is none: the problems of its campaign's file, or of its
+    template. `version` is that of the files."""
 
     version: str
     message: Message | None
-    problems: tuple[dict[str, Any], ...] = ()
+    problems: tuple[dict[str, str | None], ...] = ()
 
 
 class Noted(Templates):
@@ -77,15 +88,21 @@ class Noted(Templates):
 
 
 class Answers:
-    """Reads the files whenever they have changed, and keeps what was compiled and written of this reading.
+    """Reads the files whenever they have changed, and keeps what was compiled and
+    written of this reading.
 
-    `note` is told which template is about to be filled in.
+    `note` is called with which template is about to be filled in.
     """
 
     def __init__(
-        self, root: Path, environment: Mapping[str, str], note: Callable[[str], None]
+        self,
+        root: Path,
+        environment: Mapping[str, str],
+        note: Callable[[str], None],
     ) -> None:
-        self._root, self._environment, self._note = root, environment, note
+        self._root = root
+        self._environment = environment
+        self._note = note
         self._fingerprint: object = None
         self._written: OrderedDict[Asked, Written] = OrderedDict()
         self._database: Database | None = None
@@ -95,33 +112,55 @@ class Answers:
         # The newest whose settings could be read.
         self._in_force: Workspace | None = None
 
+    def close(self) -> None:
+        """Closes the database, if it was opened."""
+        if self._database is not None:
+            self._database.close()
+
     def look(self) -> None:
-        """Reads the files again if they have changed. Raises DripError if there are none any more."""
+        """Reads the files again if they have changed. Raises DripError if there are
+        none any more."""
         seen = fingerprint_of(self._root, self._environment)
-        if seen == self._fingerprint:
-            return
-        workspace = Workspace(self._root, self._environment)
-        workspace.templates = noted(workspace.templates, self._note)
-        self._workspace, self._fingerprint, self._version = (
-            workspace,
-            seen,
-            version_of(seen),
-        )
+        if seen != self._fingerprint:
+            workspace = Workspace(self._root, self._environment)
+            workspace.templates = noted(workspace.templates, self._note)
+            self._take(workspace)
+            self._fingerprint = seen
+            self._version = version_of(seen)
+
+    def _take(self, workspace: Workspace) -> None:
+        """Settings that cannot be read leave the last good ones in force."""
+        self._workspace = workspace
         self._written.clear()
         if workspace.loaded.settings is not None:
-            self._in_force, self._campaign_set = workspace, None
+            self._in_force = workspace
+            self._campaign_set = None
 
     def answer(self, what: str, **about: Any) -> dict[str, Any] | bytes:
-        """One question, about the files as they were at the last look. Raises DripError."""
+        """One question, about the files as they were at the last look. `now` is ISO
+        8601. Raises DripError.
+
+        `steps`: which there are, and in which languages (`steps`, `locales`).
+        `message` (`asked`, `now`, `anew`): its facts, or the problems that it has.
+        `page` (`asked`, `now`): its HTML, empty if it has none.
+        `view` (`run`, `step`, `now`): that of one that was sent.
+        `timeline` (`contact`, `now`): what a contact got, will get and does not get.
+        `forecast` (`now`, `days`): `calendar` and `pressure` of the coming days.
+        """
         match what:
             case "steps":
                 return self._steps()
             case "message":
-                return self._shown(
-                    Asked(**about["asked"]), about["now"], anew=about["anew"]
-                )
+                asked = Asked(**about["asked"])
+                return self._shown(asked, about["now"], anew=about["anew"])
             case "page":
-                return _page(self._wrote(Asked(**about["asked"]), about["now"]).message)
+                asked = Asked(**about["asked"])
+                return _page(self._wrote(asked, about["now"]).message)
+            case _:
+                return self._answer_about_people(what, **about)
+
+    def _answer_about_people(self, what: str, **about: Any) -> dict[str, Any] | bytes:
+        match what:
             case "view":
                 return self._view(about["run"], about["step"], about["now"])
             case "timeline":
@@ -132,147 +171,152 @@ class Answers:
     # --- the live preview
 
     def _steps(self) -> dict[str, Any]:
-        loaded = self._workspace.loaded
         steps = [
-            {"campaign": key, "step": step.id, "channels": step.channels}
-            for key, campaign in sorted(loaded.campaigns.items())
+            {
+                "campaign": key,
+                "step": step.id,
+                "channels": step.channels,
+            }
+            for key, campaign in sorted(self._workspace.loaded.campaigns.items())
             for step in campaign.steps
             if isinstance(step, SendStep)
         ]
-        own = [loaded.settings.locale] if loaded.settings else []
-        variants = self._workspace.templates.variants().values()
-        locales = sorted(
-            {locale for each in variants for locale in each if locale} | set(own)
-        )
-        return {"steps": plain(steps), "locales": locales}
+        return {"steps": plain(steps), "locales": sorted(self._locales())}
 
-    def _shown(self, asked: Asked, now: str, *, anew: bool) -> dict[str, Any]:
+    def _locales(self) -> set[str]:
+        """Those in which there are templates, and the workspace's own."""
+        variants = self._workspace.templates.variants().values()
+        locales = {locale for variant in variants for locale in variant if locale}
+        settings = self._workspace.loaded.settings
+        return locales | {settings.locale} if settings else locales
+
+    def _shown(
+        self,
+        asked: Asked,
+        now: str,
+        *,
+        anew: bool,
+    ) -> dict[str, Any]:
         """`anew`: what is known of people may have changed."""
         if anew:
             self._written.clear()
-        found = self._wrote(asked, now)
-        message = _facts(found.message) if found.message else None
+        written = self._wrote(asked, now)
         return {
-            "version": found.version,
-            "problems": found.problems,
-            "message": message,
+            "version": written.version,
+            "problems": written.problems,
+            "message": _facts(written.message) if written.message else None,
         }
 
     def _wrote(self, asked: Asked, now: str) -> Written:
         if asked not in self._written:
             self._written[asked] = self._write(asked, datetime.fromisoformat(now))
-            if len(self._written) > KEPT:
-                self._written.popitem(last=False)
+        # The one that was written first goes.
+        if len(self._written) > KEPT:
+            self._written.popitem(last=False)
         return self._written[asked]
 
     def _write(self, asked: Asked, now: datetime) -> Written:
-        workspace, loaded = self._workspace, self._workspace.loaded
-        broken = [each for each in loaded.problems if each.level == "error"]
+        loaded = self._workspace.loaded
         campaign = loaded.campaigns.get(asked.campaign)
         if campaign is None or loaded.settings is None:
-            own = [
-                each
-                for each in broken
-                if each.place.file.endswith(
-                    (f"/{asked.campaign}.yaml", "_settings.yaml")
-                )
-            ]
-            return Written(
-                self._version, None, tuple(_told(each) for each in own or broken)
-            )
-        step = next(
-            (
-                each
-                for each in campaign.steps
-                if isinstance(each, SendStep) and each.id == asked.step
-            ),
-            None,
-        )
+            return self._not_written(*self._why_no_campaign(asked.campaign))
+        step = _send_step(campaign, asked.step)
         if step is None:
             sentence = f"There is no step `{asked.step}` any more."
-            return Written(
-                self._version,
-                None,
-                ({"place": str(campaign.place), "sentence": sentence, "help": None},),
-            )
+            return self._not_written(DripError(sentence, place=campaign.place))
         try:
-            with self._opened(workspace, now).read() as connection:
-                contact = people.contact_of_key(connection, asked.contact)
-                contact = (
-                    replace(contact, locale=asked.locale) if asked.locale else contact
-                )
-                about = (campaign, step, contact, asked.channel, now, nobody())
-                message = render_for(
-                    connection, loaded.settings, workspace.templates, *about
-                )
-                return Written(self._version, message)
+            message = self._rendered(loaded.settings, campaign, step, asked, now)
         except DripError as error:
+            # It ends the process, which one template too many must not outlive.
             if out_of_memory(error):
                 raise
-            place = str(error.place) if error.place else None
-            return Written(
-                self._version,
-                None,
-                ({"place": place, "sentence": error.sentence, "help": error.help},),
-            )
+            return self._not_written(error)
+        return Written(self._version, message)
+
+    def _rendered(
+        self,
+        settings: Settings,
+        campaign: Campaign,
+        step: SendStep,
+        asked: Asked,
+        now: datetime,
+    ) -> Message:
+        """Raises DripError."""
+        workspace = self._workspace
+        with self._opened(workspace, now).read() as connection:
+            contact = contacts.contact_of_key(connection, asked.contact)
+            if asked.locale:
+                contact = replace(contact, locale=asked.locale)
+            about = (campaign, step, contact, asked.channel, now, nobody())
+            return render_for(connection, settings, workspace.templates, *about)
+
+    def _not_written(self, *problems: Problem | DripError) -> Written:
+        """What a page shows instead of the message."""
+        rows = tuple(problem_row(problem) for problem in problems)
+        return Written(self._version, None, rows)
+
+    def _why_no_campaign(self, key: str) -> Sequence[Problem]:
+        """What is wrong with its own file and the settings; else with all files."""
+        files = (f"/{key}.yaml", "_settings.yaml")
+        problems = self._workspace.loaded.problems
+        errors = [problem for problem in problems if problem.level == "error"]
+        own = [problem for problem in errors if problem.place.file.endswith(files)]
+        return own or errors
 
     # --- the recipients' page
 
-    def _view(self, run: int, step: str, at: str) -> bytes:
+    def _view(
+        self,
+        run: int,
+        step: str,
+        at: str,
+    ) -> bytes:
         """Empty, if there is no such message any more."""
-        workspace, now = self._sound(), datetime.fromisoformat(at)
+        workspace = self._sound()
+        now = datetime.fromisoformat(at)
         with self._opened(workspace, now).read() as connection:
             if self._campaign_set is None:
                 self._campaign_set = campaign_set_of(connection, workspace.loaded)
-            return _page(
-                rerender(
-                    connection,
-                    self._campaign_set,
-                    workspace.templates,
-                    run,
-                    step,
-                    "email",
-                    now,
-                )
+            about = (run, step, "email", now)
+            message = rerender(
+                connection, self._campaign_set, workspace.templates, *about
             )
+            return _page(message)
 
     # --- simulations
 
     def _timeline(self, contact: str, at: str) -> dict[str, Any]:
         """What a contact got and will get, and why nothing of the other campaigns."""
-        workspace, now = self._sound(), datetime.fromisoformat(at)
-        found = explained(workspace, self._opened(workspace, now), contact, None, now)
-        nothing = [
-            {
-                "campaign": name,
-                "code": each.code,
-                "sentence": each.sentence,
-                "place": each.place,
-            }
-            for name, each in found.nothing.items()
-        ]
+        workspace = self._sound()
+        now = datetime.fromisoformat(at)
+        database = self._opened(workspace, now)
+        explanation = explained(workspace, database, contact, None, now)
+        here = zone(workspace.settings.timezone)
         return {
-            "known_by": found.known_by(zone(workspace.settings.timezone)),
-            "past": plain(found.past[::-1]),
-            "coming": plain(found.coming),
-            "nothing": plain(nothing),
+            "known_by": explanation.known_by(here),
+            "past": plain(explanation.past[::-1]),
+            "coming": plain(explanation.coming),
+            "nothing": plain(_nothing(explanation)),
         }
 
     def _forecast(self, at: str, days: int) -> dict[str, Any]:
         """What the coming days hold, as the calendar and the page of caps show it."""
-        workspace, now = self._sound(), datetime.fromisoformat(at)
-        until, timezone = now + timedelta(days=days), workspace.settings.timezone
+        workspace = self._sound()
+        now = datetime.fromisoformat(at)
+        until = now + timedelta(days=days)
         sums = summed(workspace, self._opened(workspace, now), now, until)
+        span = {"since": plain(now), "until": plain(until)}
+        timezone = workspace.settings.timezone
         return {
-            "calendar": {"since": plain(now), "until": plain(until)}
-            | _calendar(sums.summary, now, until, timezone),
+            "calendar": span | _calendar(sums.summary, now, until, timezone),
             "pressure": plain(pressure_rows(sums.pressure)),
         }
 
     # --- what they share
 
     def _sound(self) -> Workspace:
-        """The newest files whose settings could be read. Raises Problems if there are none."""
+        """The newest files whose settings could be read. Raises Problems if there are
+        none."""
         if self._in_force is None:
             self._workspace.settings  # noqa: B018 - raises
         assert self._in_force
@@ -298,7 +342,7 @@ def version_of(fingerprint: object) -> str:
 
 
 def out_of_memory(error: BaseException | None) -> bool:
-    """Whether that is at the bottom of it, in whatever words it was told."""
+    """Whether that is at the bottom of it, whatever it was translated into."""
     while error is not None:
         if isinstance(error, MemoryError):
             return True
@@ -306,62 +350,123 @@ def out_of_memory(error: BaseException | None) -> bool:
     return False
 
 
-def pressure_rows(found: Pressure) -> dict[str, Any]:
-    """As rows: counters with two keys are no JSON."""
-    # A handful is no heat.
-    most = max(5, *found.displaced.values()) if found.displaced else 1
+def _send_step(campaign: Campaign, name: str) -> SendStep | None:
+    """None if it is gone, or sends nothing any more."""
+    for step in campaign.steps:
+        if isinstance(step, SendStep) and step.id == name:
+            return step
+    return None
+
+
+def _nothing(explanation: Explained) -> list[dict[str, Any]]:
+    """Why a contact gets nothing of a campaign, as rows."""
+    return [_reason_row(name, why) for name, why in explanation.nothing.items()]
+
+
+def _reason_row(campaign: str, why: Reason) -> dict[str, Any]:
     return {
-        "losers": sorted({loser for loser, _ in found.displaced}),
-        "winners": sorted({winner for _, winner in found.displaced}),
-        "displaced": [
-            {
-                "displaced": loser,
-                "by": winner,
-                "messages": count,
-                "shade": round(count / most * SHADES),
-            }
-            for (loser, winner), count in sorted(found.displaced.items())
-        ],
-        "limits": [
-            {
-                "cap": place,
-                "people": people,
-                "skipped": found.held_back[place, "skipped"],
-                "deferred": found.held_back[place, "deferred"],
-            }
-            for place, people in sorted(found.limits.items(), key=lambda each: -each[1])
-        ],
-        "campaigns": [
-            {
-                "campaign": name,
-                "sent": found.sent[name],
-                "skipped": found.skipped[name],
-                "deferred": found.deferred[name],
-            }
-            for name in sorted(Counter(found.sent) | found.skipped | found.deferred)
-        ],
+        "campaign": campaign,
+        "code": why.code,
+        "sentence": why.sentence,
+        "place": why.place,
     }
+
+
+# --- the pressure of caps
+
+
+def pressure_rows(pressure: Pressure) -> dict[str, Any]:
+    """As rows: counters with two keys are no JSON."""
+    losers, winners = _sides(pressure)
+    return {
+        "losers": losers,
+        "winners": winners,
+        "displaced": _displaced_rows(pressure),
+        "limits": _limit_rows(pressure),
+        "campaigns": _campaign_rows(pressure),
+    }
+
+
+def _sides(pressure: Pressure) -> tuple[list[str], list[str]]:
+    """Who was displaced by anybody, and who displaced anybody."""
+    losers = {loser for loser, _ in pressure.displaced}
+    winners = {winner for _, winner in pressure.displaced}
+    return sorted(losers), sorted(winners)
+
+
+def _displaced_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    """How many messages of whom gave way to whose; `shade` is from 0 to `SHADES`."""
+    pairs = sorted(pressure.displaced.items())
+    most = max([HANDFUL, *pressure.displaced.values()])
+    return [
+        {
+            "displaced": loser,
+            "by": winner,
+            "messages": count,
+            "shade": round(count / most * SHADES),
+        }
+        for (loser, winner), count in pairs
+    ]
+
+
+def _limit_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    """The caps by how many people are at them, and how many messages each kept back."""
+    rows = [
+        {
+            "cap": cap,
+            "people": people,
+            "skipped": pressure.held_back[cap, "skipped"],
+            "deferred": pressure.held_back[cap, "deferred"],
+        }
+        for cap, people in pressure.limits.items()
+    ]
+    return sorted(rows, key=itemgetter("people"), reverse=True)
+
+
+def _campaign_rows(pressure: Pressure) -> list[dict[str, Any]]:
+    """What became of the messages of each campaign that has any."""
+    names = Counter(pressure.sent) | pressure.skipped | pressure.deferred
+    return [
+        {
+            "campaign": name,
+            "sent": pressure.sent[name],
+            "skipped": pressure.skipped[name],
+            "deferred": pressure.deferred[name],
+        }
+        for name in sorted(names)
+    ]
+
+
+# --- the calendar, a message
 
 
 def _calendar(
-    found: Summary, now: datetime, until: datetime, timezone: str
+    summary: Summary,
+    now: datetime,
+    until: datetime,
+    timezone: str,
 ) -> dict[str, Any]:
-    start, end = (local(at, zone(timezone)).date() for at in (now, until))
-    values = {
-        "people": found.people,
-        "messages": sum(each.count for each in found.sent),
-        "campaigns": sorted(found.campaigns),
-        "weeks": calendar_weeks(found, start, end, timezone),
-        "steps": step_rows(found, timezone),
-        "reasons": sorted(found.refused, key=lambda each: -each.count),
-        "waits": sorted(found.waits, key=lambda each: -each.count),
-    }
-    told: dict[str, Any] = plain(values)
-    return told
+    here = zone(timezone)
+    first = local(now, here).date()
+    last = local(until, here).date()
+    most_first = partial(sorted, key=attrgetter("count"), reverse=True)
+    rows: dict[str, Any] = plain(
+        {
+            "people": summary.people,
+            "messages": sum(sent.count for sent in summary.sent),
+            "campaigns": sorted(summary.campaigns),
+            "weeks": calendar_weeks(summary, first, last, timezone),
+            "steps": step_rows(summary, timezone),
+            "reasons": most_first(summary.refused),
+            "waits": most_first(summary.waits),
+        }
+    )
+    return rows
 
 
 def _facts(message: Message) -> dict[str, Any]:
     """A message as the page of the live preview has it; its HTML comes by itself."""
+    count = CHANNELS[message.channel].segments
     return {
         "channel": message.channel,
         "subject": message.subject,
@@ -370,20 +475,17 @@ def _facts(message: Message) -> dict[str, Any]:
         "text": message.text,
         "html": message.html is not None,
         "html_bytes": len((message.html or "").encode()),
-        "attachments": [
-            each.name for each in message.attachments if not each.content_id
-        ],
-        "segments": segments(message.text) if message.channel == "sms" else None,
+        "attachments": _attachments(message),
+        "segments": count(message.text) if count else None,
     }
+
+
+def _attachments(message: Message) -> list[str]:
+    """The names of the files; pictures that the HTML shows are none."""
+    return [file.name for file in message.attachments if not file.content_id]
 
 
 def _page(message: Message | None) -> bytes:
-    return ((message and with_pictures(message)) or "").encode()
-
-
-def _told(problem: Problem) -> dict[str, Any]:
-    return {
-        "place": str(problem.place),
-        "sentence": problem.sentence,
-        "help": problem.help,
-    }
+    """The HTML with its pictures; empty, if there is no message or it has none."""
+    html = with_pictures(message) if message else None
+    return (html or "").encode()

@@ -1,4 +1,5 @@
-"""How a worker and whoever started it talk: frames over a socket, each a kind, a length and so many bytes.
+"""How a worker and whoever started it talk: frames over a socket, each a kind, a length
+and so many bytes.
 
 What a worker says is data and never code (no pickles): it runs what marketers wrote.
 """
@@ -13,8 +14,10 @@ from enum import Enum
 from typing import Any
 
 HEAD = struct.Struct("!cI")
-# Reading JSON holds up a whole process: 0.2 s for the most there may be. HTML comes with its pictures, and is not read.
-MOST_JSON, MOST_HTML = 16 * 1024 * 1024, 128 * 1024 * 1024
+# Reading JSON holds up a whole process: 0.2 s for the most there may be.
+MOST_JSON = 16 * 1024 * 1024
+# HTML comes with its pictures, and is not read.
+MOST_HTML = 128 * 1024 * 1024
 
 
 class FrameKind(Enum):
@@ -40,7 +43,11 @@ class Nonsense(Exception):
     """What came is no frame, or not what it says it is."""
 
 
-def send(pipe: socket.socket, kind: FrameKind, body: bytes = b"") -> None:
+def send(
+    pipe: socket.socket,
+    kind: FrameKind,
+    body: bytes = b"",
+) -> None:
     """Raises OSError if nobody is there any more."""
     pipe.sendall(HEAD.pack(kind.value, len(body)))
     # Not both at once: of a long one there would be two.
@@ -48,13 +55,15 @@ def send(pipe: socket.socket, kind: FrameKind, body: bytes = b"") -> None:
 
 
 def receive(take: Callable[[int], bytes]) -> tuple[FrameKind, bytes]:
-    """The next frame; `take` gets so many bytes. Raises Nonsense, and what `take` raises."""
+    """The next frame; `take` gets so many bytes. Raises Nonsense, and what `take`
+    raises."""
     name, length = HEAD.unpack(take(HEAD.size))
     try:
         kind = FrameKind(name)
     except ValueError:
         raise Nonsense from None
-    if length > (MOST_HTML if kind is FrameKind.HTML else MOST_JSON):
+    most = MOST_HTML if kind is FrameKind.HTML else MOST_JSON
+    if length > most:
         raise Nonsense
     return kind, take(length)
 

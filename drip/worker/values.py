@@ -7,7 +7,7 @@ from dataclasses import fields, is_dataclass
 from datetime import date, datetime, timedelta
 from typing import Any
 
-from drip.errors import Place
+from drip.errors import DripError, Place, Problem
 
 
 def plain(value: Any) -> Any:
@@ -19,15 +19,32 @@ def plain(value: Any) -> Any:
             return value.isoformat()
         case timedelta():
             return value.total_seconds()
-        case Mapping():
-            return {str(key): plain(each) for key, each in value.items()}
-        case list() | tuple() | set() | frozenset():
-            return [plain(each) for each in value]
         case Place():
             return str(value)
         case _ if is_dataclass(value) and not isinstance(value, type):
-            return {
-                each.name: plain(getattr(value, each.name)) for each in fields(value)
-            }
+            return _by_fields(value)
+        case _:
+            return _collection(value)
+
+
+def problem_row(problem: Problem | DripError) -> dict[str, str | None]:
+    """A problem as pages and programs read it: `place`, `sentence`, `help`."""
+    return {
+        "place": str(problem.place) if problem.place else None,
+        "sentence": problem.sentence,
+        "help": problem.help,
+    }
+
+
+def _by_fields(value: Any) -> dict[str, Any]:
+    return {field.name: plain(getattr(value, field.name)) for field in fields(value)}
+
+
+def _collection(value: Any) -> Any:
+    match value:
+        case Mapping():
+            return {str(key): plain(part) for key, part in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(part) for part in value]
         case _:
             return value

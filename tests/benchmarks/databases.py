@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from drip.storage.base.opening import open_database, server
+from drip.storage.base.opening import open_database
+from drip.storage.base.places import server
 from drip.storage.base.schema import metadata
 from tests.servers import Postgres, binaries, postgres
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from drip.cli.sample import copy_sample
 from drip.language.files import load_folder
 from drip.storage.base.database import index_contacts
-from drip.storage.people import audience_sql
+from drip.storage.people import attribute_indexes, audience_sql
 from tests.benchmarks.scale import folder, say
 from tests.cli import drip
 from tests.conftest import CORPORA
@@ -142,7 +142,7 @@ def _conditions(root: Path) -> None:
             each.audience for each in loaded.campaigns.values() if each.audience
         ]
         index_contacts(
-            connection, audience_sql.attribute_indexes(loaded.settings, audiences)
+            connection, attribute_indexes.attribute_indexes(loaded.settings, audiences)
         )
     say("their indexes over 1,000,000 contacts made", [time.monotonic() - began])
     compiled, asked, scans = [], [], 0

@@ -26,7 +26,8 @@ from drip.engine.entry import Enroller
 from drip.engine.planner import plan
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.base.database import Database
-from drip.storage.base.opening import open_database, server
+from drip.storage.base.opening import open_database
+from drip.storage.base.places import server
 from drip.storage.base.sqlite import SqliteDatabase
 from drip.workspace import Workspace
 from tests.benchmarks import crowd

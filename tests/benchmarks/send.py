@@ -26,7 +26,7 @@ from drip.core.message import Mailbox, Message, Pieced, Receipt, Sent
 from drip.daemon.senders import Senders
 from drip.engine.entry import Enroller
 from drip.engine.planner import plan
-from drip.storage.operating import control
+from drip.storage.operating import daemons
 from drip.transports.mime import to_bytes
 from drip.transports.smtp import SmtpTransport
 from tests.benchmarks import crowd
@@ -139,7 +139,7 @@ def _outbox(root: Path, size: int, port: int) -> Path:
     for at in (NOW, BLAST_AT):
         plan(world.database, campaign_set, world.workspace.templates, Enroller(), at)
     with world.database.write() as connection:
-        assert control.start_daemon(connection, 1, BLAST_AT) == 1
+        assert daemons.start_daemon(connection, 1, BLAST_AT) == 1
     world.database.close()
     file = root / ".drip" / "drip.db"
     with contextlib.closing(sqlite3.connect(file)) as connected:

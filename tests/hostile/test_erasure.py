@@ -16,26 +16,28 @@ from sqlalchemy import text
 from sqlalchemy.exc import IntegrityError
 
 from drip import papers
-from drip.cli.preview import _written as write_page
+from drip.cli.preview import write_page
+from drip.commands import recipient_actions
+from drip.commands.forgetting import forget
+from drip.commands.orders import Order
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown
 from drip.core.shortage import Shortage
 from drip.core.token import Link, message_name
 from drip.daemon.answering import Answering
 from drip.daemon.clearer import Clearer
 from drip.engine.feedback import Feedback
-from drip.importing import recipient_actions
 from drip.importing.rows import LONGEST_ROW, Row, write_rejected
 from drip.inbound.reading import Finding
-from drip.storage.base.database import Database, workspace_id
-from drip.storage.base.opening import migrate, server
+from drip.storage.base.database import workspace_id
 from drip.storage.base.postgresql import PostgresqlDatabase
 from drip.storage.base.schema import metadata
 from drip.storage.base.sqlite import SqliteDatabase
 from drip.storage.campaigns import tasks
 from drip.storage.operating import alarms, api_keys, webhook_outbox
-from drip.storage.people import data_mails, erasing, people
+from drip.storage.people import contacts, data_mails, erasing
 from drip.transports.files import FilesTransport
 from drip.transports.tasks import TasksTransport
+from drip.workspace import OWN
 from tests.servers import binaries
 from tests.test_pdf import transport as printer
 from tests.web import pages
@@ -174,7 +176,7 @@ def comes_in(made: World) -> Person:
     _by_pages(made)
     _is_written_to(made)
     with made.database.read() as connection:
-        return Person(made, people.contacts_by_key(connection, [KEY])[KEY].id)
+        return Person(made, contacts.contacts_by_key(connection, [KEY])[KEY].id)
 
 
 def _by_pages(made: World) -> None:
@@ -237,7 +239,7 @@ def _is_written_to(made: World) -> None:
         made.tick(noon + timedelta(minutes=minutes))
         made.tick(noon + timedelta(minutes=minutes, seconds=1))
     with made.database.write() as connection:
-        (own,) = people.contacts_by_key(connection, [KEY]).values()
+        (own,) = contacts.contacts_by_key(connection, [KEY]).values()
         sent = connection.execute(
             text(
                 "SELECT run_id, step FROM messages WHERE contact_id = :id AND channel = 'email'"
@@ -269,8 +271,9 @@ def _is_written_to(made: World) -> None:
 
 def erase(person: Person, now: str = "2026-11-27 10:00") -> str | None:
     """Erases the person as a command does; what is left in files, if anything is."""
-    person.made.workspace.forget(person.made.database, person.number, at(now))
-    return person.made.workspace.clear(person.made.database, at(now))
+    made = person.made
+    forget(made.database, made.root / OWN, Order("ana", at(now)), person.number)
+    return made.workspace.clear(made.database, at(now))
 
 
 FORMS = [MARK.encode()] + [
@@ -346,7 +349,7 @@ def test_the_search_finds_what_it_looks_for(person: Person) -> None:
         "tasks.notes",
         "links.address",
         "answered.body",
-        "notices.data",
+        "webhook_outbox.data",
         "messages.sentence",
         "suppressions.reason",
         "alarms.sentence",
@@ -386,7 +389,7 @@ def test_nothing_of_an_erased_person_is_left_anywhere(
     assert "p1" in (made.root / "people.csv.rejected.csv").read_text()
     assert len(list((made.root / "out").glob("*.eml"))) == 40
     with made.database.read() as connection:
-        assert people.count(connection) == 40
+        assert contacts.count(connection) == 40
         assert erasing.outstanding(connection) == []
 
 
@@ -468,7 +471,7 @@ def test_who_was_erased_is_in_no_audience_any_more(world: Worlds) -> None:
         assert [each.contact for each in tasks.listed(connection, ("open",))] == [
             "ben"
         ] * 3
-        assert people.count(connection) == 1
+        assert contacts.count(connection) == 1
 
 
 @pytest.mark.file
@@ -627,7 +630,7 @@ def test_others_with_the_same_address_are_named(world: Worlds) -> None:
         "key,email", "a,Same@example.com", "b,same@example.com", "c,other@example.com"
     )
     with made.database.read() as connection:
-        own = people.contacts_by_key(connection, ["a"])["a"]
+        own = contacts.contacts_by_key(connection, ["a"])["a"]
         assert [each.key for each in erasing.same_address(connection, own)] == ["b"]
 
 
@@ -662,7 +665,7 @@ def test_a_key_of_erased_people_is_refused_at_every_door(
             {},
         )
         assert (
-            people.contact_by_email(connection, f"{key}@example.com").key
+            contacts.contact_by_email(connection, f"{key}@example.com").key
             == f"mail-{key}@example.com"
         )  # type: ignore[union-attr]
 
@@ -688,45 +691,3 @@ def test_the_database_itself_keeps_the_word_for_erased_people(world: Worlds) -> 
         made.database.write() as connection,
     ):
         connection.execute(text("UPDATE contacts SET key = 'erased-1'"))
-
-
-def test_erased_people_of_an_older_database_are_told_by_their_keys(
-    tmp_path: Path, kind_of_database: str, request: pytest.FixtureRequest
-) -> None:
-    database: Database = SqliteDatabase(tmp_path / "old.db")
-    if kind_of_database == "postgresql":
-        place = server(request.getfixturevalue("postgresql").fresh(), tmp_path)
-        database = PostgresqlDatabase(place.url, place.notes)
-    migrate(database, "0009")
-    with database.write() as connection:
-        for number, key in ((1, "erased-1"), (2, "erased-x"), (3, "ana")):
-            row = f"({number}, '{key}', NULL, NULL, NULL, NULL, NULL, NULL, '{{}}', 1)"
-            connection.execute(text(f"INSERT INTO contacts VALUES {row}"))
-        for number, contact, key in ((7, 1, "erased-7"), (8, 3, "erased-9")):
-            connection.execute(
-                text(
-                    f"INSERT INTO records VALUES ({number}, {contact}, 'car', '{key}', '{{}}', 1)"
-                )
-            )
-        connection.execute(
-            text("INSERT INTO links VALUES ('ab', 'https://maple.example')")
-        )
-        connection.execute(
-            text("INSERT INTO notices VALUES (1, 'unsubscribed', 1700000000000, '{}')")
-        )
-    migrate(database)
-    with database.read() as connection:
-        found = people.contacts_by_id(connection, [1, 2, 3])
-    assert {
-        number: (each.key, each.erased_at is not None) for number, each in found.items()
-    } == {1: ("erased-1", True), 2: ("not-erased-x", False), 3: ("ana", False)}
-    with database.read() as connection:
-        assert list(
-            connection.scalars(text("SELECT key FROM records ORDER BY id"))
-        ) == ["erased-7", "not-erased-9"]
-        assert [
-            tuple(row)
-            for row in connection.execute(text("SELECT name, contact_id FROM links"))
-        ] == [("ab", None)]
-        assert [each.contact_id for each in erasing.outstanding(connection)] == [1]
-    database.close()

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from drip.errors import DripError
-from drip.importing import importer, rows
+from drip.importing import batches, importer, rows
 from drip.importing.rows import open_table
 from tests.world import World, at
 
@@ -159,7 +159,7 @@ def test_long_lines_are_found_in_every_encoding(encoding: str, tmp_path: Path) -
 def test_an_import_of_the_wrong_file_ends(
     world: Worlds, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(importer, "MOST_REJECTED", 3_000)
+    monkeypatch.setattr(batches, "MOST_REJECTED", 3_000)
     made, table = (
         world({}),
         open_table(written(tmp_path / "a.csv", "key,email\n" + ",x\n" * 10_000)),
@@ -176,16 +176,13 @@ def test_an_import_of_the_wrong_file_ends(
 def test_rows_that_are_large_are_stored_in_smaller_batches(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(importer, "LARGEST_BATCH", 1_000)
+    monkeypatch.setattr(batches, "LARGEST_BATCH", 1_000)
     path = written(
         tmp_path / "a.csv", "key\n" + "".join(f"{'x' * 300}{n}\n" for n in range(10))
     )
-    batches = list(
-        importer._batches(
-            open_table(path).rows, importer.ImportReport(), lambda rows: None
-        )
-    )
-    assert [len(batch) for batch in batches] == [4, 4, 2]
+    report = batches.ImportReport()
+    stored = list(batches.batches(open_table(path).rows, report))
+    assert [len(batch) for batch in stored] == [4, 4, 2]
 
 
 def test_unknown_columns_are_named_as_far_as_somebody_reads(world: Worlds) -> None:

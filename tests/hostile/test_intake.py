@@ -8,14 +8,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
+from drip.commands.orders import Order
+from drip.commands.settling import settle_task
 from drip.core.message import Message
 from drip.engine.feedback import Feedback
-from drip.importing.settling import settle_task
+from drip.errors import DripError
 from drip.inbound.reading import Finding
 from drip.language.files import load_folder
 from drip.storage.operating import api_keys
-from drip.storage.people import people
-from drip.storage.people.people import Contact
+from drip.storage.people import contacts
+from drip.storage.people import events as event_store
+from drip.storage.people.contacts import Contact
 from tests.cli import drip
 from tests.web import pages
 from tests.world import World, at
@@ -53,7 +56,7 @@ public_url: https://mail.maple.example
 
 def contact(made: World, key: str) -> Contact:
     with made.database.read() as connection:
-        return people.contacts_by_key(connection, [key])[key]
+        return contacts.contacts_by_key(connection, [key])[key]
 
 
 def test_a_key_that_hides_or_goes_on_and_on_is_refused_and_what_is_pasted_is_cleaned(
@@ -106,8 +109,8 @@ def test_what_visitors_type_is_kept_without_it(world: Worlds) -> None:
         typed = {"email": "new@example.com", "first_name": f"Ne\n{STEERS}"}
         assert site.post("/sign-up/news", data=typed).status_code == 200
     with made.database.read() as connection:
-        (answered,) = people.events_of(connection, [1], ["survey.answered"])[1]
-        fresh = people.contact_by_email(connection, "new@example.com")
+        (answered,) = event_store.events_of(connection, [1], ["survey.answered"])[1]
+        fresh = contacts.contact_by_email(connection, "new@example.com")
     assert answered.fields["comment"] == f"cold {CLEAN}"
     assert fresh and fresh.attributes["first_name"] == f"Ne {CLEAN}"
 
@@ -143,7 +146,9 @@ def test_what_programs_post_is_refused_or_kept_without_it(world: Worlds) -> None
     found = contact(made, "ok")
     assert found.attributes["first_name"] == CLEAN and found.email == "ok@example.com"
     with made.database.read() as connection:
-        (event,) = people.events_of(connection, [found.id], ["order.placed"])[found.id]
+        (event,) = event_store.events_of(connection, [found.id], ["order.placed"])[
+            found.id
+        ]
     assert event.fields["note"] == CLEAN
 
 
@@ -166,10 +171,9 @@ def test_what_comes_back_by_mail_or_hook_is_kept_without_it(world: Worlds) -> No
     with made.database.read() as connection:
         (reason,) = connection.execute(text("SELECT reason FROM deliveries")).one()
         assert reason == f"no such{CLEAN} user"
-        assert (
-            settle_task(connection, made.workspace.settings, 99, "done", STEERS, NOW)
-            == "There is no task 99."
-        )
+        settings, order = made.workspace.settings, Order("ana", NOW)
+        with pytest.raises(DripError, match="There is no task 99"):
+            settle_task(connection, settings, order, 99, "done", STEERS)
 
 
 def test_keys_of_files_and_names_of_campaigns_are_refused_with_their_place(

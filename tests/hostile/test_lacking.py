@@ -22,7 +22,7 @@ from drip.engine.tick import tick
 from drip.importing.rows import open_table
 from drip.inbound import mail
 from drip.rendering.templates import Templates
-from drip.storage.operating import control
+from drip.storage.operating import daemons, holds
 from drip.storage.sending import outbox
 from drip.transports.files import FilesTransport
 from drip.transports.smtp import SmtpTransport
@@ -97,13 +97,13 @@ def test_a_file_of_a_message_that_cannot_be_opened_now_is_no_fault_of_the_messag
                 made.tick(NOW)
             assert not states(made)
         else:
-            tally = made.tick(NOW)
+            result = made.tick(NOW)
             assert (
-                tally.lacking
-                and tally.trouble
+                result.lacking
+                and result.trouble
                 == "This program may open no more files at the moment."
             )
-            assert "LimitNOFILE" in (tally.help or "")
+            assert "LimitNOFILE" in (result.help or "")
             assert states(made) == {"pending": 1}
     assert made.tick(NOW + timedelta(seconds=10)).sent == 1
     assert states(made) == {"sent": 1}
@@ -182,8 +182,8 @@ def test_what_has_left_is_recorded_though_the_next_message_cannot_be_written(
 
     with monkeypatch.context() as patched:
         patched.setattr(Dispatcher, "_message", fails)
-        tally = made.tick(NOW)
-    assert tally.lacking and tally.sent == 1
+        result = made.tick(NOW)
+    assert result.lacking and result.sent == 1
     assert states(made) == {"sent": 1, "pending": 2}
     assert made.tick(NOW + timedelta(seconds=10)).sent == 2
     assert len(made.transport.messages) == 3
@@ -221,11 +221,11 @@ def test_a_transport_without_a_file_left_is_about_the_machine(
         made.workspace.templates.get("letter", "en")
         made.transports = {"email": transport}  # type: ignore[dict-item]
         with no_file_left():
-            tally = made.tick(NOW)
-        assert tally.lacking and "files" in (tally.trouble or ""), tally
+            result = made.tick(NOW)
+        assert result.lacking and "files" in (result.trouble or ""), result
         assert set(states(made)) <= {"pending", "deferred"}, states(made)
         with made.database.read() as connection:
-            assert not control.held_scopes(connection)
+            assert not holds.held_scopes(connection)
         # Nobody is left alone for it.
         assert made.tick(NOW + timedelta(seconds=1)).sent == 3
         assert states(made) == {"sent": 3}
@@ -250,8 +250,8 @@ def test_a_full_disk_keeps_no_other_channel_from_sending(world: Worlds) -> None:
             raise Shortage("The disk is full (/srv/letters).", "make room on it")
 
     made.transports = {"email": Full(), "sms": made.transport}
-    tally = made.tick(NOW)
-    assert tally.lacking and tally.trouble == "The disk is full (/srv/letters)."
+    result = made.tick(NOW)
+    assert result.lacking and result.trouble == "The disk is full (/srv/letters)."
     assert [each.channel for each in made.transport.messages] == ["sms"]
     made.transports = {"email": made.transport, "sms": made.transport}
     assert made.tick(NOW + timedelta(seconds=1)).sent == 1
@@ -274,7 +274,7 @@ def test_an_end_that_the_full_disk_did_not_take_is_stored_once_there_is_room(
     transport = Filling()
     campaign_set, enroller = made.workspace.campaign_set(made.database, NOW), Enroller()
     with made.database.write() as connection:
-        number = control.start_daemon(connection, 1, NOW)
+        number = daemons.start_daemon(connection, 1, NOW)
     dispatcher = Dispatcher(
         made.database,
         made.workspace.templates,

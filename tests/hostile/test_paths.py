@@ -112,7 +112,7 @@ def test_a_style_sheet_outside_is_not_read(workspace: Path) -> None:
     (workspace.parent / "elsewhere" / "x.css").write_text("p { color: #abcdef }")
     page = f'<html><head><link rel="stylesheet" href="{workspace.parent}/elsewhere/x.css"><style>b{{}}</style></head><body><p>x'
     (workspace / "templates" / "card.html").write_text(f"---\nsubject: x\n---\n{page}")
-    assert "#abcdef" not in (Templates(workspace).get("card", None).html_source or "")
+    assert "#abcdef" not in (Templates(workspace).get("card", None).html.source or "")
 
 
 def test_dated_files_that_are_links_are_none(workspace: Path) -> None:
@@ -135,7 +135,7 @@ def test_templates_that_are_a_link_as_a_whole_are_read(workspace: Path) -> None:
     other = workspace.parent / "other"
     other.mkdir()
     (other / "templates").symlink_to(workspace / "templates")
-    assert Templates(other).get("card", None).text_source.strip() == "hello"
+    assert Templates(other).get("card", None).text.source.strip() == "hello"
 
 
 def test_a_campaign_and_the_settings_that_lie_elsewhere_are_told(

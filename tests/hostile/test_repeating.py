@@ -29,7 +29,7 @@ from drip.daemon.metrics import registry_of
 from drip.daemon.webhook_sender import WebhookSender
 from drip.storage.base.database import Database, add_link_key, drop_link_keys
 from drip.storage.operating import alarms
-from drip.web import app_state as sites
+from drip.web import app_state
 from drip.web.app_state import AppState
 from drip.web.dashboard.forecasts import Forecasts
 from drip.web.figures import make_figures
@@ -112,7 +112,7 @@ def test_a_leaked_key_ends_within_seconds_though_an_earlier_look_failed(
 ) -> None:
     link = f"/preferences/{site.token('preferences')}"
     assert site.get(link).status_code == 200
-    fault = Fault().put(monkeypatch, sites, "link_keys")
+    fault = Fault().put(monkeypatch, app_state, "link_keys")
     until(lambda: fault.calls > 3)
     with site.world.database.write() as connection:
         drop_link_keys(connection)
@@ -352,7 +352,7 @@ alarms: {target}
     "error",
     [RuntimeError("boom"), OSError(28, "No space left on device"), MemoryError()],
 )
-def test_the_beat_goes_on_after_any_error(
+def test_the_tick_goes_on_after_any_error(
     shop: World,
     error: Exception,
     monkeypatch: pytest.MonkeyPatch,
@@ -363,7 +363,7 @@ def test_the_beat_goes_on_after_any_error(
         working.joins("ana")
         until(lambda: working.sent() == 1)
         assert working.health().text == "ok\n"
-        fault = Fault(error).put(monkeypatch, daemons, "beat")
+        fault = Fault(error).put(monkeypatch, daemons, "tick")
         until(lambda: fault.calls > 3)
         working.joins("ben")
         assert working.health().status_code == 200, "it is not late yet"
@@ -389,11 +389,11 @@ def test_the_beat_goes_on_after_any_error(
 @pytest.mark.parametrize(
     ("where", "name", "task"),
     [
-        (AlarmNotifier, "tell", "Telling of alarms"),
+        (AlarmNotifier, "notify", "Telling of alarms"),
         (WebhookSender, "deliver", "Telling other programs"),
     ],
 )
-def test_what_goes_on_beside_the_beat_goes_on_after_any_error(
+def test_what_goes_on_beside_the_tick_goes_on_after_any_error(
     shop: World,
     where: type,
     name: str,
@@ -562,7 +562,7 @@ def gone(address: str, postgresql: Postgres) -> Iterator[None]:
 def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
     world: Worlds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 50)
+    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 300)
     made = world({"welcome": WELCOME}, settings="public_url: http://x.example")
     made.contacts("key,email,news", "ana,ana@example.com,yes")
     with daemon_of(made) as working, pages(made, NOW) as site:

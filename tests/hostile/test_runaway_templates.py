@@ -22,7 +22,7 @@ from drip.worker.worker import GB, MESSAGES, TIMELINES, Limits
 from tests.cli import command, environment
 from tests.test_dashboard import CAMPAIGNS, NOW, SETTINGS, kept, log_in, told
 from tests.test_serve import port_of
-from tests.web import Pages, board, pages
+from tests.web import Pages, pages, served_dashboard
 from tests.world import World
 
 Worlds = Callable[..., World]
@@ -65,7 +65,7 @@ def dashboard(
     world: World, messages: Limits = MESSAGES, timelines: Limits = TIMELINES
 ) -> Iterator[Pages]:
     """Its dashboard, somebody logged in."""
-    with board(world, NOW, messages, timelines) as served:
+    with served_dashboard(world, NOW, messages, timelines) as served:
         assert log_in(served).status_code == 303
         yield served
 

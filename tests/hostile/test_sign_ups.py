@@ -8,19 +8,19 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Connection
 
+from drip.commands import recipient_actions
 from drip.core.token import Link
-from drip.importing import recipient_actions
 from drip.preview.forecast import forecast
 from drip.storage.base.schema import metadata
 from drip.storage.campaigns import tasks
 from drip.storage.operating import api_keys, operators, webhook_outbox
-from drip.storage.people import consents, history, people, sign_ups
-from drip.storage.people.people import Contact
+from drip.storage.people import consents, contacts, sign_ups, suppressions, tags
+from drip.storage.people.contacts import Contact
 from drip.storage.people.sign_ups import SignUp
 from drip.storage.reading.ledger import entries
 from drip.web.dashboard.passwords import hash_of
 from tests.cli import drip
-from tests.web import board
+from tests.web import served_dashboard
 from tests.world import World, at
 
 Worlds = Callable[..., World]
@@ -122,7 +122,7 @@ def sign_up(made: World, email: str, now: str, topic: str = "news") -> None:
 
 def contact_of(made: World, email: str = STRANGER) -> Contact | None:
     with made.database.read() as connection:
-        return people.contact_by_email(connection, email)
+        return contacts.contact_by_email(connection, email)
 
 
 def state_of(made: World, contact: Contact) -> SignUp | None:
@@ -164,9 +164,12 @@ def test_a_strangers_address_gets_one_confirmation_and_is_erased_after_seven_day
     assert trace_of(made, "stranger") == [] and trace_of(made, "Eve") == []
     with made.database.read() as connection:
         assert (
-            sign_ups.counts(connection) == {"over": 1} and people.count(connection) == 1
+            sign_ups.counts(connection) == {"over": 1}
+            and contacts.count(connection) == 1
         )
-        assert not people.any_suppressed(connection), "its owner may sign up one day"
+        assert not suppressions.any_suppressed(connection), (
+            "its owner may sign up one day"
+        )
 
 
 def test_however_many_run_out_at_once_the_answers_that_are_kept_are_looked_through_once(
@@ -312,7 +315,7 @@ def test_who_was_erased_or_suppressed_before_is_not_written_to_and_stays_so(
 ) -> None:
     made = shop(world)
     with made.database.write() as connection:
-        people.suppress(
+        suppressions.suppress(
             connection, STRANGER, "550 no such user", at("2026-11-01 10:00")
         )
     sign_up(made, STRANGER, "2026-11-20 13:00")
@@ -323,7 +326,7 @@ def test_who_was_erased_or_suppressed_before_is_not_written_to_and_stays_so(
         and trace_of(made, "stranger") == []
     )
     with made.database.read() as connection:
-        assert people.any_suppressed(connection)
+        assert suppressions.any_suppressed(connection)
 
 
 def test_an_address_typed_again_and_again_is_asked_twice_in_a_week_whoever_has_it(
@@ -398,7 +401,7 @@ def test_a_campaign_that_goes_on_without_the_confirmation_does_nothing_until_it_
             tasks.count_open(connection) == 0
             and consents.log_of(connection, stranger.id) == []
         )
-        assert history.tags_of(connection, [stranger.id]) == {}
+        assert tags.tags_of(connection, [stranger.id]) == {}
     skipped = [
         each.code
         for each in made.ledger()
@@ -572,7 +575,7 @@ def test_no_page_shows_it_but_its_own_which_says_what_it_is(world: Worlds) -> No
             hash_of("correct horse battery staple"),
             at("2026-11-01 10:00"),
         )
-    with board(made, at("2026-11-21 13:00")) as dashboard:
+    with served_dashboard(made, at("2026-11-21 13:00")) as dashboard:
         dashboard.post(
             "/login", data={"name": "op", "password": "correct horse battery staple"}
         )

@@ -19,13 +19,15 @@ from hypothesis import strategies as st
 
 from drip.core.message import Mailbox
 from drip.errors import DripError
+from drip.rendering import compiled as compiling
 from drip.rendering import limits
-from drip.rendering import templates as compiling
+from drip.rendering.attributes import OF_TEXTS
+from drip.rendering.compiled import MOST_EXCEEDED
 from drip.rendering.filters import LISTED_FILTERS, LISTED_TESTS
 from drip.rendering.limits import LONGEST_S, TooMuch
 from drip.rendering.messages import RenderError, Request, render
-from drip.rendering.sandbox import OF_TEXTS, Sandbox
-from drip.rendering.templates import MOST_EXCEEDED, Templates
+from drip.rendering.sandbox import Sandbox
+from drip.rendering.templates import Templates
 
 # An hour of `.ci/nightly` asks for more.
 PROGRAMS = int(os.environ.get("DRIP_HOSTILE_EXAMPLES", "300"))

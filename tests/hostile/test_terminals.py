@@ -15,12 +15,13 @@ from sqlalchemy import text
 
 from drip.cli.log_lines import log_to_stderr
 from drip.cli.sample import copy_sample
-from drip.cli.screen import TerminalTable, complain, draw, say, words
+from drip.cli.screen import complain, say
+from drip.cli.tables import TerminalTable, draw, words
 from drip.core.characters import HIDDEN
 from drip.daemon.alarm_notifier import _message
 from drip.errors import DripError, Place, Problem, Problems
-from drip.pytest_plugin import _lines
-from drip.storage.operating import alarms, api_keys, control
+from drip.pytest_plugin.collecting import as_lines
+from drip.storage.operating import alarms, api_keys, holds
 from drip.storage.operating.alarms import Alarm
 from tests.cli import drip
 from tests.test_inbound import report
@@ -166,7 +167,7 @@ def test_no_command_lets_what_the_database_holds_steer_the_terminal(
         )
         alarms.raised(connection, "trouble", key, key, at("2026-11-26 12:00"))
         api_keys.add(connection, key, "drip_x", ["events"], at("2026-11-26 12:00"))
-        control.hold(connection, "letter", at("2026-11-26 12:00"), key)
+        holds.hold(connection, "letter", at("2026-11-26 12:00"), key)
     made.database.close()
     shutil.copytree(made.root / "campaigns", made.root / "other" / "campaigns")
     shutil.copytree(made.root / "templates", made.root / "other" / "templates")
@@ -203,4 +204,4 @@ def test_an_alarm_that_is_mailed_and_a_report_of_pytest_are_escaped(
     assert not HIDDEN.search(told.text.replace("\n", "")) and not HIDDEN.search(
         told.subject
     )
-    assert harmless(_lines([HOSTILE, "ana"]), lines=2)
+    assert harmless(as_lines([HOSTILE, "ana"]), lines=2)

@@ -16,7 +16,7 @@ from sqlalchemy import select
 
 from drip.storage.base.opening import open_database
 from drip.storage.base.schema import contacts, deliveries, messages
-from drip.storage.people import people
+from drip.storage.people import suppressions
 from tests.cli import drip, shop
 from tests.mailservers.cage import FAR, HOSTNAME
 from tests.mailservers.debian import Caged, Debian
@@ -194,12 +194,13 @@ def _stored(root: Path) -> dict[str, Counter[tuple[str, str]]]:
 def _given_up(root: Path) -> set[str]:
     database = open_database(root / ".drip" / "drip.db", at("2026-11-28"))
     with database.read() as connection:
-        key = people.suppression_key(connection)
+        key = suppressions.suppression_key(connection)
         digests = {
-            people.digest(key, case.address): name for name, case in CASES.items()
+            suppressions.digest(key, case.address): name for name, case in CASES.items()
         }
         found = {
-            digests[digest] for digest in people.suppressed(connection, list(digests))
+            digests[digest]
+            for digest in suppressions.suppressed(connection, list(digests))
         }
     database.close()
     return found

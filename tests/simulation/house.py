@@ -13,6 +13,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection
 
+from drip.core.channels import CHANNELS
 from drip.core.message import (
     DeliverySession,
     Message,
@@ -23,7 +24,6 @@ from drip.core.message import (
     Unknown,
     Unsent,
 )
-from drip.core.settings import CHANNELS
 from drip.core.shortage import Shortage
 from drip.core.token import message_name
 from drip.engine.dispatcher import Dispatcher
@@ -31,11 +31,11 @@ from drip.engine.entry import Enroller
 from drip.engine.outbox_session import LeaseLost
 from drip.engine.tick import tick
 from drip.errors import DripError
-from drip.importing.importer import take_events
+from drip.importing.event_rows import take_events
 from drip.preview.simulator import Nowhere, rehearsal, simulate
 from drip.storage.base.database import Database
-from drip.storage.operating import control
-from drip.storage.people import consents, people
+from drip.storage.operating import daemons, holds
+from drip.storage.people import consents, contacts
 from drip.storage.people.consents import Consent
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.storage.sending import outbox, relays
@@ -387,8 +387,8 @@ class House:
                 with contextlib.suppress(DripError, Shortage, LeaseLost):
                     now = machine.now()
                     with database.write() as connection:
-                        if not control.renew(connection, dispatcher.fence, now):
-                            dispatcher.fence = control.start_daemon(
+                        if not daemons.renew(connection, dispatcher.fence, now):
+                            dispatcher.fence = daemons.start_daemon(
                                 connection, 1, now, alone=False
                             )
                     workspace.reload()
@@ -421,7 +421,7 @@ class House:
                 )
                 given = machine.chance.random() < 0.5
                 with database.write() as connection:
-                    contact = people.contacts_by_key(connection, [key])[key]
+                    contact = contacts.contacts_by_key(connection, [key])[key]
                     said = [
                         Consent(contact.id, "news", "email", given, machine.reading())
                     ]
@@ -469,7 +469,7 @@ class House:
     def _order(self, database: Database, key: str, number: str) -> None:
         now = self.machine.reading()
         with database.write() as connection:
-            contact = people.contacts_by_key(connection, [key])[key]
+            contact = contacts.contacts_by_key(connection, [key])[key]
             row = {
                 "contact_id": contact.id,
                 "record_id": 0,
@@ -491,10 +491,10 @@ class House:
                 match machine.chance.choice(["hold", "let go", "settle", "edit"]):
                     case "hold":
                         with database.write() as connection:
-                            control.hold(connection, key, machine.reading())
+                            holds.hold(connection, key, machine.reading())
                     case "let go":
                         with database.write() as connection:
-                            control.let_go(connection, key)
+                            holds.let_go(connection, key)
                             outbox.wake_paused(connection, key, machine.reading())
                     case "settle":
                         with database.write() as connection:
@@ -529,7 +529,7 @@ class House:
         machine.offset = timedelta(0)
         with self.world.database.write() as connection:
             for key in self.rules:
-                control.let_go(connection, key)
+                holds.let_go(connection, key)
             outbox.wake_paused(connection, None, machine.true)
             # A preview knows of no server that takes nobody.
             for channel, server in relays.servers(connection).items():

@@ -15,11 +15,12 @@ from drip.core import decide
 from drip.core.calendar import EPOCH, millis
 from drip.core.caps import Cap, Full, Use
 from drip.core.message import DeliverySession, Message
-from drip.engine import judging, loading, outbox_session, planner
-from drip.engine.dispatcher import Dispatcher, OneByOne
+from drip.engine import judging, last_check, loading, outbox_session, planner
+from drip.engine.dispatcher import Dispatcher
+from drip.engine.one_by_one import OneByOne
 from drip.preview import simulator
-from drip.storage.campaigns import audience
-from drip.storage.sending import outbox
+from drip.storage.campaigns import cursors
+from drip.storage.sending import attempts
 from tests.simulation import house
 from tests.simulation.play import play
 
@@ -34,8 +35,8 @@ def checkpoint_at_fetch(patch: Patch) -> None:
         database: Any, campaign_set: Any, templates: Any, enroller: Any, now: datetime
     ) -> None:
         with database.write() as connection:
-            before = audience.cursors_of(connection)
-            newest = audience.newest(connection, now)
+            before = cursors.cursors_of(connection)
+            newest = cursors.newest(connection, now)
             seen = {
                 key: replace(
                     newest,
@@ -45,14 +46,14 @@ def checkpoint_at_fetch(patch: Patch) -> None:
                 for key, each in before.items()
                 if not key.startswith("*")
             }
-            audience.move_cursors(connection, seen)
-        patch.setattr(audience, "cursors_of", lambda _: before)
+            cursors.move_cursors(connection, seen)
+        patch.setattr(cursors, "cursors_of", lambda _: before)
         try:
             right(database, campaign_set, templates, enroller, now)
         finally:
-            patch.setattr(audience, "cursors_of", cursors_of)
+            patch.setattr(cursors, "cursors_of", cursors_of)
 
-    cursors_of = audience.cursors_of
+    cursors_of = cursors.cursors_of
     patch.setattr("drip.engine.tick.plan", plan)
 
 
@@ -75,7 +76,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
     read, right = loading.uses_of, house.tick
     known: dict[Any, dict[int, list[Use]]] = {}
 
-    def beat(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
+    def early_tick(campaign_set: Any, enroller: Any, dispatching: Dispatcher) -> Any:
         with dispatching.database.read() as connection:
             ids = list(connection.exec_driver_sql("SELECT id FROM contacts").scalars())
             known[greenlet.getcurrent()] = read(
@@ -91,7 +92,7 @@ def usage_outside_the_lock(patch: Patch) -> None:
             else {key: list(uses) for key, uses in own.items()}
         )
 
-    patch.setattr(house, "tick", beat)
+    patch.setattr(house, "tick", early_tick)
     patch.setattr(loading, "uses_of", early)
 
 
@@ -179,7 +180,7 @@ def preview_without_its_own(patch: Patch) -> None:
 
 def no_last_check(patch: Patch) -> None:
     """Consent is looked at when a message is granted, and not when it is begun."""
-    patch.setattr(outbox_session, "permitted", lambda *_: True)
+    patch.setattr(last_check, "permitted", lambda *_: True)
     patch.setattr(
         "drip.storage.people.consents.standings", lambda _, known: list(known)
     )
@@ -187,9 +188,9 @@ def no_last_check(patch: Patch) -> None:
 
 def sent_again_blindly(patch: Patch) -> None:
     """What a dead daemon left behind is sent again, whatever the campaign says."""
-    right = outbox.settle_left_behind
+    right = attempts.settle_left_behind
     patch.setattr(
-        outbox,
+        attempts,
         "settle_left_behind",
         lambda connection, ids, now, *, resend: right(
             connection, ids, now, resend=True

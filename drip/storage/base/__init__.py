@@ -1,1 +1,4 @@
-"""How the database is reached: its tables, its statements, and what differs between SQLite and PostgreSQL."""
+"""How the database is reached.
+
+Its tables, its statements, and what differs between SQLite and PostgreSQL.
+"""

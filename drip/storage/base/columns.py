@@ -1,4 +1,7 @@
-"""What columns hold: instants are UTC milliseconds, floating dates are ISO text, attributes are JSON."""
+"""What columns hold.
+
+Instants are UTC milliseconds, floating dates are ISO text, attributes are JSON.
+"""
 
 from __future__ import annotations
 
@@ -34,11 +37,13 @@ def from_ms(milliseconds: int | None) -> datetime | None:
     return None if milliseconds is None else from_millis(milliseconds)
 
 
-# By code point everywhere, as SQLite and Python compare it, whatever the language of a PostgreSQL database.
+# By code point everywhere, as SQLite and Python compare it, whatever the language of a
+# PostgreSQL database.
 Words = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
-# SQLite counts a primary key up only under the word INTEGER; its integers have 64 bits all the same.
+# SQLite counts a primary key up only under the word INTEGER; its integers have 64 bits
+# all the same.
 Number = BigInteger().with_variant(Integer(), "sqlite")
 
-# Of rows that are little more than their key SQLite keeps the key alone, and each index ends with it: what is asked of
-# an index needs no second look at the row.
+# Of rows that are little more than their key SQLite keeps the key alone, and each index
+# ends with it: what is asked of an index needs no second look at the row.
 KEY_ALONE: dict[str, Any] = {"sqlite_with_rowid": False}

@@ -1,4 +1,7 @@
-"""A database as all of storage knows it: its two kinds of transaction, and the right to be its one daemon."""
+"""A database as all of storage knows it.
+
+It has two kinds of transaction, and there is the right to be its one daemon.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sqlalchemy import (
     ColumnElement,
@@ -19,25 +22,32 @@ from sqlalchemy import (
     RootTransaction,
     delete,
     insert,
-    select,
     text,
 )
 
 from drip import private
-from drip.storage.base.schema import meta, signing_keys
-from drip.storage.base.sql import Folded
+from drip.storage.base.facts import fact
+from drip.storage.base.schema import signing_keys
+from drip.storage.base.sql import Folded, select_as, typed_rows
 
 INDEXES = {
-    "sqlite": "SELECT name FROM sqlite_master WHERE type = 'index' AND name LIKE 'attribute_%'",
-    "postgresql": "SELECT indexname FROM pg_indexes WHERE schemaname = current_schema() AND indexname LIKE 'attribute_%'",
+    "sqlite": (
+        "SELECT name FROM sqlite_master "
+        "WHERE type = 'index' AND name LIKE 'attribute_%'"
+    ),
+    "postgresql": (
+        "SELECT indexname FROM pg_indexes "
+        "WHERE schemaname = current_schema() AND indexname LIKE 'attribute_%'"
+    ),
 }
 
 
 class Database(ABC):
     """One database. `read()` and `write()` are its only two kinds of transaction.
 
-    Writers are one after the other: a write transaction takes the one lock before it reads anything, so that what it
-    judges cannot change before it is stored. `where` names it in sentences.
+    Writers are one after the other: a write transaction takes the one lock before it
+    reads anything, so that what it judges cannot change before it is stored. `where`
+    names it in sentences.
     """
 
     def __init__(self, engine: Engine, where: str) -> None:
@@ -46,33 +56,32 @@ class Database(ABC):
     @contextlib.contextmanager
     def read(self) -> Iterator[Connection]:
         """A snapshot: all that is read in it is of one moment."""
-        with (
-            self.told(),
-            self._engine.connect() as connection,
-            self._begin(connection, writing=False),
-        ):
+        with self._transaction(writing=False) as (connection, _):
             yield connection
 
     @contextlib.contextmanager
     def write(self) -> Iterator[Connection]:
         """All or nothing, and no other writer meanwhile."""
-        with (
-            self.told(),
-            self._engine.connect() as connection,
-            self._begin(connection, writing=True),
-        ):
+        with self._transaction(writing=True) as (connection, _):
             yield connection
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[Connection]:
         """A write transaction that is taken back at its end: to see what would happen."""
-        with (
-            self.told(),
-            self._engine.connect() as connection,
-            self._begin(connection, writing=True) as transaction,
-        ):
+        with self._transaction(writing=True) as (connection, transaction):
             yield connection
             transaction.rollback()
+
+    @contextlib.contextmanager
+    def _transaction(
+        self, *, writing: bool
+    ) -> Iterator[tuple[Connection, RootTransaction]]:
+        with (
+            self.translated_errors(),
+            self._engine.connect() as connection,
+            self._begin(connection, writing=writing) as transaction,
+        ):
+            yield connection, transaction
 
     def close(self) -> None:
         """Its connections are closed."""
@@ -85,8 +94,11 @@ class Database(ABC):
         """A transaction; one that writes has the one lock."""
 
     @abstractmethod
-    def told(self) -> contextlib.AbstractContextManager[None]:
-        """The database's own errors in plain words: they become DripErrors, and Shortages for what its machine lacks."""
+    def translated_errors(self) -> contextlib.AbstractContextManager[None]:
+        """The database's own errors become DripErrors, in plain words.
+
+        For what its machine lacks they are Shortages.
+        """
 
     @abstractmethod
     def examine(self, connection: Connection) -> None:
@@ -94,9 +106,10 @@ class Database(ABC):
 
     @abstractmethod
     def scrub(self, *, thorough: bool) -> bool:
-        """Whether nothing that was deleted or overwritten up to now is left in the database's own files.
+        """Whether nothing that was deleted or overwritten is left in its own files.
 
-        What takes long is only done if it is small, or `thorough`. Somebody who reads meanwhile can be in the way: try again later.
+        What takes long is only done if it is small, or `thorough`. Somebody who reads
+        meanwhile can be in the way: try again later.
         """
 
     @abstractmethod
@@ -105,7 +118,10 @@ class Database(ABC):
 
 
 class DaemonLock(Protocol):
-    """The right to be the one daemon of a database; it comes back by itself when the process dies."""
+    """The right to be the one daemon of a database.
+
+    It comes back by itself when the process dies.
+    """
 
     notes: Notes
 
@@ -124,7 +140,10 @@ class DaemonLock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Notes:
-    """Until when a database was worked on, written down beside it: a backup put back knows of less than this."""
+    """Until when a database was worked on, written down beside it.
+
+    A backup put back knows of less than this.
+    """
 
     path: Path
 
@@ -132,7 +151,11 @@ class Notes:
         """Writes it down."""
         private.folder(self.path.parent)
         text = f"{workspace} {beat.isoformat()}\n".encode()
-        number = os.open(self.path, os.O_RDWR | os.O_CREAT, private.FILE)
+        number = os.open(
+            self.path,
+            os.O_RDWR | os.O_CREAT,
+            private.FILE,
+        )
         try:
             os.pwrite(number, text, 0)
             os.ftruncate(number, len(text))
@@ -140,39 +163,46 @@ class Notes:
             os.close(number)
 
     def read(self, workspace: str) -> datetime | None:
-        """Until when this workspace's database was worked on, as far as is written down."""
+        """Until when this workspace's database was worked on, if that is written down."""
         with contextlib.suppress(OSError, ValueError):
             whose, _, beat = self.path.read_text("utf-8").strip().partition(" ")
             return datetime.fromisoformat(beat) if whose == workspace else None
         return None
 
 
+WORKSPACE = "workspace"
+
+
+class _LinkKey(NamedTuple):
+    id: str
+    secret: bytes
+
+
 def workspace_id(connection: Connection) -> str:
-    """The id that tells this workspace's messages from every other's. It never leaves (`core.token.public_name`)."""
-    return bytes(
-        connection.execute(
-            select(meta.c.value).where(meta.c.name == "workspace")
-        ).scalar_one()
-    ).decode()
+    """The id that tells this workspace's messages from every other's.
+
+    It never leaves (`core.token.public_name`).
+    """
+    found = fact(connection, WORKSPACE)
+    assert found is not None, "a database is made with it"
+    return found.decode()
 
 
 def link_keys(connection: Connection) -> dict[str, bytes]:
     """The keys that sign links, newest last."""
-    rows = connection.execute(
-        select(signing_keys.c.id, signing_keys.c.secret).order_by(
-            signing_keys.c.created_at
-        )
-    )
-    return {key_id: bytes(secret) for key_id, secret in rows}
+    keys = select_as(signing_keys, _LinkKey)
+    in_order = keys.order_by(signing_keys.c.created_at)
+    return dict(typed_rows(connection, in_order, into=_LinkKey))
 
 
 def add_link_key(connection: Connection, now: datetime) -> None:
     """From now on a new key signs links."""
-    connection.execute(
-        insert(signing_keys).values(
-            id=secrets.token_hex(4), secret=secrets.token_bytes(32), created_at=now
-        )
-    )
+    key = {
+        "id": secrets.token_hex(4),
+        "secret": secrets.token_bytes(32),
+        "created_at": now,
+    }
+    connection.execute(insert(signing_keys).values(key))
 
 
 def drop_link_keys(connection: Connection) -> int:
@@ -183,21 +213,20 @@ def drop_link_keys(connection: Connection) -> int:
 def index_contacts(
     connection: Connection, wanted: Mapping[str, ColumnElement[Any]]
 ) -> None:
-    """Has an index over contacts for each of these expressions, by name, and none that is not wanted any more."""
+    """Has an index over contacts for each of these expressions, by name, and no other."""
     there = set(connection.scalars(text(INDEXES[connection.dialect.name])))
     for name in there - set(wanted):
         connection.execute(text(f'DROP INDEX "{name}"'))
     for name in sorted(set(wanted) - there):
-        expression = wanted[name].compile(
-            connection.engine, compile_kwargs={"include_table": False}
-        )
-        # PostgreSQL refuses texts of more than 2,700 bytes in a tree, and folded ones are mostly asked for as a whole.
-        how = (
-            "USING hash "
-            if connection.dialect.name == "postgresql"
-            and isinstance(wanted[name], Folded)
-            else ""
-        )
-        connection.exec_driver_sql(
-            f'CREATE INDEX "{name}" ON contacts {how}({expression})'
-        )
+        _index(connection, name, wanted[name])
+
+
+def _index(connection: Connection, name: str, wanted: ColumnElement[Any]) -> None:
+    expression = wanted.compile(
+        connection.engine, compile_kwargs={"include_table": False}
+    )
+    on_server = connection.dialect.name == "postgresql"
+    # PostgreSQL refuses texts of more than 2,700 bytes in a tree, and folded ones are
+    # mostly asked for as a whole.
+    how = "USING hash " if on_server and isinstance(wanted, Folded) else ""
+    connection.exec_driver_sql(f'CREATE INDEX "{name}" ON contacts {how}({expression})')

@@ -1,4 +1,4 @@
-"""Opening a database, making one where there is none, and bringing an older one up to date."""
+"""Opening a database, making one where there is none, upgrading an older one."""
 
 from __future__ import annotations
 
@@ -7,68 +7,53 @@ import os
 import re
 import secrets
 import sqlite3
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
-from sqlalchemy import URL, Connection, insert, inspect, make_url, text
-from sqlalchemy.exc import ArgumentError, OperationalError, ProgrammingError
+from sqlalchemy import Connection, inspect, text
+from sqlalchemy.exc import OperationalError, ProgrammingError
 
 from drip import private
-from drip.core.shortage import Shortage, shortage
+from drip.core.shortage import shortage
 from drip.errors import DripError
-from drip.storage.base.database import Database, add_link_key
-from drip.storage.base.schema import meta, metadata
-from drip.storage.base.sqlite import SqliteDatabase, told
+from drip.storage.base.database import WORKSPACE, Database, add_link_key
+from drip.storage.base.facts import SUPPRESSION_KEY, set_fact
+from drip.storage.base.places import DatabaseServer, is_missing
+from drip.storage.base.schema import metadata
+from drip.storage.base.sqlite import SqliteDatabase, translated_errors
 
 MIGRATIONS = Path(__file__).parent.parent / "migrations"
 FIRST_REVISION = "0001"
 REVISION = "0001"
 
 
-@dataclass(frozen=True, slots=True)
-class DatabaseServer:
-    """A database of a PostgreSQL server; `notes` is the file that says until when it was worked on."""
-
-    url: URL
-    notes: Path
-
-
-def server(address: str, notes: Path) -> DatabaseServer:
-    """The database of this address, with its notes in that folder. Raises DripError for one that cannot be read."""
-    try:
-        url = make_url(address)
-    except (ArgumentError, ValueError):
-        help = "write `postgresql://user:password@host/database`"
-        raise DripError(
-            "The address of the database cannot be read.", help=help
-        ) from None
-    # Not in the database: a backup put back must not bring its own note along.
-    return DatabaseServer(
-        url, notes / f"{url.database or url.username or 'postgresql'}.daemon"
-    )
-
-
 def open_database(place: Path | DatabaseServer, now: datetime) -> Database:
-    """The database at `place`, made if there is none. Raises DripError if it is older, newer or unreadable."""
+    """The database at `place`, made if there is none.
+
+    Raises DripError if it is older, newer or unreadable.
+    """
     if isinstance(place, Path) and is_missing(place):
         return create_database(place, now)
     database = _at(place)
     try:
         if isinstance(place, DatabaseServer):
             _fill_empty(database, now)
-        found = _known_revision(database)
-        if found < REVISION:
-            raise DripError(
-                f"The database {database.where} is of an older version.",
-                help="run `drip db upgrade`",
-            )
-        if found > REVISION:
-            raise _newer(database)
-    except (DripError, Shortage):
+        _check_revision(database)
+    except BaseException:
         database.close()
         raise
     return database
+
+
+def _check_revision(database: Database) -> None:
+    found = _known_revision(database)
+    if found < REVISION:
+        raise DripError(
+            f"The database {database.where} is of an older version.",
+            help="run `drip db upgrade`",
+        )
+    if found > REVISION:
+        raise _newer(database)
 
 
 def _at(place: Path | DatabaseServer) -> Database:
@@ -77,9 +62,9 @@ def _at(place: Path | DatabaseServer) -> Database:
     try:
         from drip.storage.base.postgresql import PostgresqlDatabase
     except ImportError:
-        help = "`pip install 'drip[postgresql]'` installs it"
         raise DripError(
-            "PostgreSQL needs a package that is not installed: psycopg.", help=help
+            "PostgreSQL needs a package that is not installed: psycopg.",
+            help="`pip install 'drip[postgresql]'` installs it",
         ) from None
     return PostgresqlDatabase(place.url, place.notes)
 
@@ -96,11 +81,16 @@ def _fill_empty(database: Database, now: datetime) -> None:
 
 
 def _known_revision(database: Database) -> str:
-    """The version of drip's tables. Raises DripError for a database that is another program's."""
+    """The version of drip's tables.
+
+    Raises DripError for a database that is another program's.
+    """
     found = revision_of(database)
     if found is None or not re.fullmatch(r"\d{4}", found) or found < FIRST_REVISION:
-        help = "name another database with DRIP_DATABASE"
-        raise DripError(f"{database.where} is not a database of drip.", help=help)
+        raise DripError(
+            f"{database.where} is not a database of drip.",
+            help="name another database with DRIP_DATABASE",
+        )
     return found
 
 
@@ -114,36 +104,37 @@ def _newer(database: Database) -> DripError:
 def create_database(
     path: Path, now: datetime, *, durable: bool = True
 ) -> SqliteDatabase:
-    """A fresh database with its own id and keys. It appears at `path`, or where a link there leads, whole or not at all."""
+    """A fresh database with its own id and keys.
+
+    It appears at `path`, or where a link there leads, whole or not at all.
+    """
     real = path.resolve()
     making = real.with_name(f"{real.name}.{os.getpid()}.new")
-    with told(path):
-        try:
-            private.folder(real.parent)
-            # What SQLite writes beside a database has its permissions.
-            os.close(private.create(making))
-        except OSError as error:
-            raise shortage(error) or DripError(
-                f"The folder {path.parent} cannot be written to: {error.strerror}.",
-                help="make it writable, or name another database with DRIP_DATABASE",
-            ) from None
+    with translated_errors(path):
+        _make_file(path, making)
         if durable:
-            # Readers and the writer at one time. It stays so, and is never set on a file that may be another program's.
+            # Readers and the writer at one time. It stays so, and is never set on a
+            # file that may be another program's.
             with contextlib.closing(sqlite3.connect(making)) as fresh:
                 fresh.execute("PRAGMA journal_mode=WAL")
         database = SqliteDatabase(making, durable=durable)
-        with database.write() as connection:
+        with contextlib.closing(database), database.write() as connection:
             _fill(connection, now)
-        database.close()
+        # Whoever looks meanwhile finds no file, or a whole one.
         making.rename(real)
     return SqliteDatabase(path, durable=durable)
 
 
-def is_missing(place: Path | DatabaseServer) -> bool:
-    """Whether there is no file yet. What a server has is known by asking it."""
-    return isinstance(place, Path) and (
-        not place.exists() or (place.is_file() and place.stat().st_size == 0)
-    )
+def _make_file(path: Path, making: Path) -> None:
+    try:
+        private.folder(making.parent)
+        # What SQLite writes beside a database has its permissions.
+        os.close(private.create(making))
+    except OSError as error:
+        raise shortage(error) or DripError(
+            f"The folder {path.parent} cannot be written to: {error.strerror}.",
+            help="make it writable, or name another database with DRIP_DATABASE",
+        ) from None
 
 
 def _fill(connection: Connection, now: datetime) -> None:
@@ -153,35 +144,30 @@ def _fill(connection: Connection, now: datetime) -> None:
 
         connection.exec_driver_sql(FUNCTIONS)
     metadata.create_all(connection)
-    connection.execute(
-        text("CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)")
-    )
-    connection.execute(
-        text("INSERT INTO alembic_version VALUES (:revision)"), {"revision": REVISION}
-    )
-    connection.execute(
-        insert(meta),
-        [
-            {"name": "workspace", "value": secrets.token_hex(16).encode()},
-            {"name": "suppression-key", "value": secrets.token_bytes(32)},
-        ],
-    )
+    versions = "CREATE TABLE alembic_version (version_num VARCHAR(32) NOT NULL)"
+    connection.execute(text(versions))
+    of_these = text("INSERT INTO alembic_version VALUES (:revision)")
+    connection.execute(of_these, {"revision": REVISION})
+    set_fact(connection, WORKSPACE, secrets.token_hex(16).encode())
+    set_fact(connection, SUPPRESSION_KEY, secrets.token_bytes(32))
     add_link_key(connection, now)
 
 
 def revision_of(database: Database) -> str | None:
     """The version of its tables; None for a database without any."""
+    asked = text("SELECT version_num FROM alembic_version")
     with database.read() as connection:
         try:
-            return connection.execute(
-                text("SELECT version_num FROM alembic_version")
-            ).scalar()
+            return connection.execute(asked).scalar()
         except (OperationalError, ProgrammingError):
             return None
 
 
 def upgrade(place: Path | DatabaseServer) -> tuple[str, str]:
-    """Brings an older database to this version's tables. Returns the version before and after."""
+    """Brings an older database to this version's tables.
+
+    Returns the version before and after.
+    """
     database = _at(place)
     try:
         before = _known_revision(database)

@@ -1,4 +1,7 @@
-"""A database of a PostgreSQL server. The one module that knows PostgreSQL, but for how its SQL is written (`sql`)."""
+"""A database of a PostgreSQL server.
+
+The one module that knows PostgreSQL, but for how its SQL is written (`sql`).
+"""
 
 from __future__ import annotations
 
@@ -35,20 +38,25 @@ WRITER, DAEMON = 0x64726970_0001, 0x64726970_0002
 
 
 class PostgresqlDatabase(Database):
-    """A database of a server. A write transaction takes an advisory lock in a statement of its own, before it reads.
+    """A database of a server.
 
-    From there on each of its statements sees all that was stored before it, which no other writer can change.
+    A write transaction takes an advisory lock in a statement of its own, before it
+    reads. From there on each of its statements sees all that was stored before it,
+    which no other writer can change.
     """
 
     def __init__(self, url: URL, notes: Path) -> None:
         self._url, self._notes = url.set(drivername="postgresql+psycopg"), notes
-        # Values by their place in a statement, as in SQLite, so that one way to prepare statements serves both.
-        asked = {**CONNECTING, "options": f"-c lock_timeout={HOW_LONG_TO_WAIT}"}
         engine = create_engine(
             self._url,
+            # Values by their place in a statement, as in SQLite, so that one way to
+            # prepare statements serves both.
             paramstyle="format",
             pool_pre_ping=True,
-            connect_args=asked,
+            connect_args={
+                **CONNECTING,
+                "options": f"-c lock_timeout={HOW_LONG_TO_WAIT}",
+            },
             hide_parameters=True,
         )
         super().__init__(engine, url.render_as_string())
@@ -69,23 +77,25 @@ class PostgresqlDatabase(Database):
     def examine(self, connection: Connection) -> None:
         encoding = connection.exec_driver_sql("SHOW server_encoding").scalar()
         if encoding != "UTF8":
-            help = "make it anew: CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0"
             raise DripError(
-                f"The database {self.where} cannot hold every text: its encoding is {encoding}.",
-                help=help,
+                f"The database {self.where} cannot hold every text: "
+                f"its encoding is {encoding}.",
+                help="make it anew: "
+                "CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0",
             )
 
     def scrub(self, *, thorough: bool) -> bool:
-        """VACUUM of the tables with people in them: what was deleted there is given up, and overwritten by what comes next.
+        """VACUUM of the tables with people in them.
 
-        The server's own files keep it until then, its write-ahead log and backups for as long as whoever runs it says.
+        What was deleted there is given up, and overwritten by what comes next. The
+        server's own files keep it until then, its write-ahead log and backups for as
+        long as whoever runs it says.
         """
-        with self.told(), contextlib.closing(self.connect()) as connection:
+        tables = ", ".join(table.name for table in PERSONAL)
+        with self.translated_errors(), contextlib.closing(self.connect()) as connection:
             connection.execute(f"SET statement_timeout = '{LONGEST_VACUUM}'")
             try:
-                connection.execute(
-                    f"VACUUM {', '.join(each.name for each in PERSONAL)}"
-                )
+                connection.execute(f"VACUUM {tables}")
             except (psycopg.errors.QueryCanceled, psycopg.errors.LockNotAvailable):
                 return False
         return True
@@ -94,7 +104,7 @@ class PostgresqlDatabase(Database):
         return AdvisoryLock(self)
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
+    def translated_errors(self) -> Iterator[None]:
         try:
             yield
         except (DBAPIError, psycopg.Error) as error:
@@ -103,16 +113,12 @@ class PostgresqlDatabase(Database):
 
     def connect(self) -> psycopg.Connection[Any]:
         """A connection beside the pool's."""
-        url = self._url.set(drivername="postgresql").render_as_string(
-            hide_password=False
-        )
-        return psycopg.connect(url, autocommit=True, **CONNECTING)
+        url = self._url.set(drivername="postgresql")
+        address = url.render_as_string(hide_password=False)
+        return psycopg.connect(address, autocommit=True, **CONNECTING)
 
     def _in_words(self, error: BaseException | None) -> DripError | Shortage | None:
-        code, told = (
-            getattr(error, "sqlstate", None) or "",
-            " ".join(str(error).split()),
-        )
+        code = getattr(error, "sqlstate", None) or ""
         for pattern, sentence, help in _LACKING:
             if code.startswith(pattern):
                 return Shortage(sentence.format(where=self.where), help)
@@ -120,27 +126,30 @@ class PostgresqlDatabase(Database):
             sentence, help = _SAID[code]
             return DripError(sentence.format(where=self.where), help=help)
         if isinstance(error, psycopg.OperationalError):
-            # Who is not let in gets no code.
-            if _NO_ROOM.search(told):
-                return Shortage(
-                    *(each.format(where=self.where) for each in _LACKING[0][1:])
-                )
-            if lack := said(told):
-                return lack
-            help = "see that the server runs, and that DRIP_DATABASE names it with user, password and database"
-            return DripError(
-                f"The database {self.where} does not answer: {told}.", help=help
-            )
+            return self._not_let_in(" ".join(str(error).split()))
         return None
 
+    def _not_let_in(self, answer: str) -> DripError | Shortage:
+        """Whoever is not let in gets no code, but words."""
+        if _NO_ROOM.search(answer):
+            _, sentence, help = _TOO_MANY_CONNECTIONS
+            return Shortage(sentence.format(where=self.where), help)
+        return said(answer) or DripError(
+            f"The database {self.where} does not answer: {answer}.",
+            help="see that the server runs, and that DRIP_DATABASE names it with user, "
+            "password and database",
+        )
 
-# Class 53 is "insufficient resources", 58030 an error of input or output (PostgreSQL manual, appendix A).
+
+# Class 53 is "insufficient resources", 58030 an error of input or output (PostgreSQL
+# manual, appendix A).
+_TOO_MANY_CONNECTIONS = (
+    "53300",
+    "The database {where} takes no more connections.",
+    "raise `max_connections` there, or end what holds so many",
+)
 _LACKING = (
-    (
-        "53300",
-        "The database {where} takes no more connections.",
-        "raise `max_connections` there, or end what holds so many",
-    ),
+    _TOO_MANY_CONNECTIONS,
     (
         "53100",
         "The server's disk is full; what was stored before is whole.",
@@ -175,7 +184,10 @@ _SAID = {
 
 
 class AdvisoryLock:
-    """The right to be the one daemon of a database. The server gives it back when the connection ends."""
+    """The right to be the one daemon of a database.
+
+    The server gives it back when the connection ends.
+    """
 
     def __init__(self, database: PostgresqlDatabase) -> None:
         self._database = database
@@ -185,7 +197,7 @@ class AdvisoryLock:
     def take(self) -> bool:
         """Whether it is ours now."""
         self.give_back()
-        with self._database.told():
+        with self._database.translated_errors():
             self._connection = self._database.connect()
             row = self._connection.execute(
                 f"SELECT pg_try_advisory_lock({DAEMON})"
@@ -220,15 +232,15 @@ class AdvisoryLock:
 
 
 def _casefold() -> str:
-    """Python's `str.casefold` as SQL: what the server calls lower case differs from one system to the next."""
-    folded = {
-        c: c.casefold()
-        for c in map(chr, range(0x80, sys.maxunicode + 1))
-        if c.casefold() != c
-    }
+    """Python's `str.casefold` as SQL.
+
+    What the server calls lower case differs from one system to the next.
+    """
+    folded = dict(_folded())
     single = {c: to for c, to in folded.items() if len(to) == 1}
     several = {c: to for c, to in folded.items() if len(to) > 1}
-    small = f"translate(lower(given COLLATE \"C\"), '{''.join(single)}', '{''.join(single.values())}')"
+    before, after = "".join(single), "".join(single.values())
+    small = f"translate(lower(given COLLATE \"C\"), '{before}', '{after}')"
     whole = small
     for c, to in several.items():
         whole = f"replace({whole}, '{c}', '{to}')"
@@ -244,26 +256,57 @@ END
 """
 
 
-# Sums are of the numbers as they are written (`core.fields.bare_number`), so exact in whatever order.
-FUNCTIONS = f"""
-CREATE FUNCTION drip_fold(given TEXT) RETURNS TEXT LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $fold${_casefold()}$fold$;
+def _folded() -> Iterator[tuple[str, str]]:
+    """The characters beyond ASCII that `casefold` changes, and what it makes of each."""
+    for number in range(0x80, sys.maxunicode + 1):
+        c = chr(number)
+        if c.casefold() != c:
+            yield c, c.casefold()
 
-CREATE FUNCTION drip_number(given TEXT) RETURNS NUMERIC LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $number$
+
+# Sums are of the numbers as they are written (`core.fields.bare_number`), so exact in
+# whatever order.
+FUNCTIONS = f"""
+CREATE FUNCTION drip_fold(given TEXT) RETURNS TEXT
+LANGUAGE plpgsql IMMUTABLE STRICT PARALLEL SAFE AS $fold${_casefold()}$fold$;
+
+CREATE FUNCTION drip_number(given TEXT) RETURNS NUMERIC
+LANGUAGE sql IMMUTABLE STRICT PARALLEL SAFE AS $number$
 WITH
-    a AS (SELECT regexp_replace(given, '^[$€£¥][ \\t\\n\\r\\f\\v]*|[ \\t\\n\\r\\f\\v]*[$€£¥]$', '', 'g') AS bare),
-    b AS (SELECT CASE WHEN bare ~ '^[+-]?[0-9]{{1,3}}(,[0-9]{{3}})+(\\.[0-9]+)?$' THEN replace(bare, ',', '') ELSE bare END
-          AS bare FROM a)
-SELECT CASE WHEN bare ~ '^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)$' AND length(bare) <= 30 THEN CAST(bare AS NUMERIC) END
+    a AS (
+        SELECT regexp_replace(
+            given,
+            '^[$€£¥][ \\t\\n\\r\\f\\v]*|[ \\t\\n\\r\\f\\v]*[$€£¥]$',
+            '',
+            'g'
+        ) AS bare
+    ),
+    b AS (
+        SELECT CASE
+            WHEN bare ~ '^[+-]?[0-9]{{1,3}}(,[0-9]{{3}})+(\\.[0-9]+)?$'
+            THEN replace(bare, ',', '')
+            ELSE bare
+        END AS bare
+        FROM a
+    )
+SELECT CASE
+    WHEN bare ~ '^[+-]?([0-9]+(\\.[0-9]*)?|\\.[0-9]+)$' AND length(bare) <= 30
+    THEN CAST(bare AS NUMERIC)
+END
 FROM b
 $number$;
 
-CREATE FUNCTION drip_add(total NUMERIC, given TEXT) RETURNS NUMERIC LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $add$
+CREATE FUNCTION drip_add(total NUMERIC, given TEXT) RETURNS NUMERIC
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $add$
 SELECT total + coalesce(drip_number(given), 0)
 $add$;
 
-CREATE FUNCTION drip_rounded(total NUMERIC) RETURNS DOUBLE PRECISION LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $rounded$
+CREATE FUNCTION drip_rounded(total NUMERIC) RETURNS DOUBLE PRECISION
+LANGUAGE sql IMMUTABLE PARALLEL SAFE AS $rounded$
 SELECT CAST(total AS DOUBLE PRECISION)
 $rounded$;
 
-CREATE AGGREGATE drip_sum(TEXT) (SFUNC = drip_add, STYPE = NUMERIC, INITCOND = '0', FINALFUNC = drip_rounded);
+CREATE AGGREGATE drip_sum(TEXT) (
+    SFUNC = drip_add, STYPE = NUMERIC, INITCOND = '0', FINALFUNC = drip_rounded
+);
 """

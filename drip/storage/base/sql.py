@@ -1,21 +1,28 @@
-"""SQL as storage writes it, where databases differ: prepared statements, lists, JSON, comparing text, exact sums."""
+"""SQL as storage writes it: prepared statements, typed rows, and where databases differ.
+
+They differ in lists, JSON, comparing text, and sums.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import Any, Generic, cast, overload
 
 from sqlalchemy import (
     BigInteger,
     Boolean,
     ClauseElement,
     ColumnElement,
+    CompoundSelect,
     Connection,
     CursorResult,
+    Executable,
     Float,
     Integer,
     Select,
+    Table,
     Text,
     bindparam,
     case,
@@ -23,44 +30,88 @@ from sqlalchemy import (
     literal_column,
     select,
 )
+from sqlalchemy.dialects.postgresql import Insert
+from sqlalchemy.dialects.postgresql import insert as insert_or
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.functions import FunctionElement
 
-_DECODE = json.JSONDecoder().raw_decode
+from drip.storage.base.converters import (
+    Converter,
+    Row,
+    field_names,
+    from_driver,
+    from_result,
+)
+from drip.storage.base.converters import parsed as parsed
+
+Readable = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
 
 
-class Prepared:
-    """A statement of every beat: compiled once for each kind of database, and run without any handling of values.
+class Prepared(Generic[Row]):
+    """A statement of every tick: compiled once for each kind of database.
 
-    What is given and returned are the database's own values: instants as milliseconds, JSON as text.
+    What it returns is made into `into` (see `converters`) by a converter that is
+    made once too. What it is given are the database's own values: instants as
+    milliseconds, JSON as text.
     """
 
-    def __init__(self, statement: ClauseElement) -> None:
+    @overload
+    def __init__(self: Prepared[tuple[Any, ...]], statement: ClauseElement) -> None: ...
+
+    @overload
+    def __init__(self, statement: Readable, into: type[Row]) -> None: ...
+
+    def __init__(self, statement: Any, into: type[Row] | None = None) -> None:
         self._statement = statement
+        self._into = into
         self._compiled: dict[str, _Compiled] = {}
 
-    def rows(self, connection: Connection, **values: Any) -> list[Any]:
-        """All rows, as plain tuples."""
+    def rows(self, connection: Connection, **values: Any) -> list[Row]:
+        """All rows."""
         cursor = self._execute(connection, values).cursor
-        return [] if cursor is None else list(cursor.fetchall())
+        return [] if cursor is None else self.converter(cursor.fetchall())
+
+    def first(self, connection: Connection, **values: Any) -> Row | None:
+        """The first row; None if there is none."""
+        found = self.rows(connection, **values)
+        return found[0] if found else None
+
+    def one(self, connection: Connection, **values: Any) -> Row:
+        """The row of a statement that always has one, as a sum over nothing has."""
+        (found,) = self.rows(connection, **values)
+        return found
 
     def count(self, connection: Connection, **values: Any) -> int:
         """How many rows it changed."""
         return self._execute(connection, values).rowcount
 
     def many(self, connection: Connection, rows: Sequence[tuple[Any, ...]]) -> None:
-        """Runs it for each of these rows, whose values are in the order in which the statement names them."""
+        """Runs it for each of these rows.
+
+        Their values are in the order in which the statement names them.
+        """
         if rows:
             connection.exec_driver_sql(self._for(connection).sql, list(rows))
+
+    @cached_property
+    def converter(self) -> Converter[Row]:
+        """Makes `into` of rows as the driver gives them.
+
+        Made when it is first used: looking at what a class is annotated with takes
+        as long as ten statements, and no command needs them all. Raises TypeError
+        where the columns are not the fields of `into`; a test makes every one.
+        """
+        if self._into is None:
+            return cast("Converter[Row]", list)
+        return from_driver(list(self._statement.selected_columns), self._into)
 
     def _execute(
         self, connection: Connection, values: Mapping[str, Any]
     ) -> CursorResult[Any]:
         compiled = self._for(connection)
         given = {**compiled.fixed, **values}
-        return connection.exec_driver_sql(
-            compiled.sql, tuple([given[name] for name in compiled.order])
-        )
+        in_order = tuple([given[name] for name in compiled.order])
+        return connection.exec_driver_sql(compiled.sql, in_order)
 
     def _for(self, connection: Connection) -> _Compiled:
         kind = connection.dialect.name
@@ -78,9 +129,76 @@ class _Compiled:
         self.fixed = {name: compiled.params.get(name) for name in self.order}
 
 
-def parsed(value: Any) -> Any:
-    """JSON from a row of a prepared statement: the driver of PostgreSQL has read it already."""
-    return _DECODE(value)[0] if isinstance(value, str) else value
+AT_ONCE = 1_000
+# By the names of the columns, which are at hand: to look at a statement's columns
+# takes as long as to run it.
+_CONVERTERS: dict[tuple[type[Any], tuple[str, ...]], Converter[Any]] = {}
+
+
+def typed_rows(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> list[Row]:
+    """The rows of a statement that is not prepared, as those of `Prepared`.
+
+    Raises TypeError where its columns are not the fields of `into`.
+    """
+    result = connection.execute(statement)
+    return _converter(result, statement, into)(result)
+
+
+def stream_rows(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> Iterator[Row]:
+    """As `typed_rows`, some at a time: of what need not fit into memory."""
+    result = connection.execute(statement)
+    converter = _converter(result, statement, into)
+    for some in result.partitions(AT_ONCE):
+        yield from converter(some)
+
+
+def _converter(
+    result: CursorResult[Any], statement: Readable, into: type[Row]
+) -> Converter[Row]:
+    read_as = (into, tuple(result.keys()))
+    if read_as not in _CONVERTERS:
+        _CONVERTERS[read_as] = from_result(list(statement.selected_columns), into)
+    converter: Converter[Row] = _CONVERTERS[read_as]
+    return converter
+
+
+def first_row(
+    connection: Connection, statement: Readable, into: type[Row]
+) -> Row | None:
+    """The first of `typed_rows`; None if there is none."""
+    found = typed_rows(connection, statement, into)
+    return found[0] if found else None
+
+
+def one_row(connection: Connection, statement: Readable, into: type[Row]) -> Row:
+    """The row of a statement that always has one, as a count has."""
+    (found,) = typed_rows(connection, statement, into)
+    return found
+
+
+def count_changed(
+    connection: Connection, statement: Executable, values: Any = None
+) -> int:
+    """Runs it; how many rows it changed."""
+    return connection.execute(statement, values).rowcount
+
+
+def upsert(table: Table, *names: str) -> Insert:
+    """Inserts rows; one whose primary key is there takes on these columns."""
+    statement = insert_or(table)
+    return statement.on_conflict_do_update(
+        index_elements=list(table.primary_key),
+        set_={name: statement.excluded[name] for name in names},
+    )
+
+
+def select_as(table: Table, into: type[Any]) -> Select[Any]:
+    """Asks all rows of a table for the columns that are fields of `into`."""
+    return select(*(table.c[name] for name in field_names(into)))
 
 
 class _Listed(FunctionElement[Any]):
@@ -113,7 +231,8 @@ def _listed(element: _Listed, compiler: Any, **options: Any) -> str:
 
 @compiles(_Listed, "postgresql")
 def _listed_there(element: _Listed, compiler: Any, **options: Any) -> str:
-    return f"json_array_elements_text(CAST({compiler.process(element.clauses, **options)} AS JSON))"
+    given = compiler.process(element.clauses, **options)
+    return f"json_array_elements_text(CAST({given} AS JSON))"
 
 
 @compiles(_ListedNumber)
@@ -128,15 +247,22 @@ def _listed_number_there(element: Any, compiler: Any, **options: Any) -> str:
 
 
 def listed_in(name: str) -> Select[Any]:
-    """Numbers given as one parameter, as `numbers` writes them: for `column.in_(…)` of a prepared statement."""
-    return select(_ListedNumber()).select_from(_Listed(bindparam(name, type_=Text)))
+    """Numbers given as one parameter, as `numbers` writes them.
+
+    For `column.in_(…)` of a prepared statement.
+    """
+    given = _Listed(bindparam(name, type_=Text))
+    return select(_ListedNumber()).select_from(given)
 
 
 def texts_in(name: str) -> Select[Any]:
     """As `listed_in`, for texts, as `json.dumps` writes a list of them."""
-    return select(_ListedText()).select_from(_Listed(bindparam(name, type_=Text)))
+    given = _Listed(bindparam(name, type_=Text))
+    return select(_ListedText()).select_from(given)
 
 
+# One parameter, however many there are: SQLite takes 32,766 of them, and a statement
+# with another number of them would be compiled anew.
 def numbers(ids: Iterable[int]) -> str:
     """What `listed_in` takes."""
     return json.dumps(list(ids))
@@ -194,17 +320,22 @@ def _json_number_there(element: Any, compiler: Any, **options: Any) -> str:
     column, name = element.clauses
     held = compiler.process(column, **options)
     is_number = f"json_typeof({held} -> '{name.name}') = 'number'"
-    return f"(CASE WHEN {is_number} THEN CAST({held} ->> '{name.name}' AS DOUBLE PRECISION) END)"
+    number = f"CAST({held} ->> '{name.name}' AS DOUBLE PRECISION)"
+    return f"(CASE WHEN {is_number} THEN {number} END)"
 
 
 @compiles(_JsonFlag, "postgresql")
 def _json_flag_there(element: Any, compiler: Any, **options: Any) -> str:
     column, name = element.clauses
-    return f"(CASE {compiler.process(column, **options)} ->> '{name.name}' WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
+    flag = f"{compiler.process(column, **options)} ->> '{name.name}'"
+    return f"(CASE {flag} WHEN 'true' THEN 1 WHEN 'false' THEN 0 END)"
 
 
 def json_text(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
-    """The text of a JSON column by its name: written out, so that an index over the same words serves."""
+    """The text of a JSON column by its name.
+
+    It is written out, so that an index over the same words serves.
+    """
     return _JsonText(column, literal_column(name))
 
 
@@ -219,7 +350,10 @@ def json_flag(column: ColumnElement[Any], name: str) -> ColumnElement[Any]:
 
 
 def folded(value: ColumnElement[Any]) -> ColumnElement[Any]:
-    """Text as conditions compare it. Both databases are given this function when they are opened or made."""
+    """Text as conditions compare it.
+
+    Both databases are given this function when they are opened or made.
+    """
     return Folded(value)
 
 
@@ -241,6 +375,7 @@ def _folded_there(element: Any, compiler: Any, **options: Any) -> str:
     return f'(drip_fold({compiler.process(element.clauses, **options)}) COLLATE "C")'
 
 
+# Not LIKE: in it `%` and `_` of a text that somebody wrote would stand for others.
 class _Position(FunctionElement[int]):
     name = "position"
     type = Integer()
@@ -262,6 +397,8 @@ def includes(value: ColumnElement[Any], part: str) -> ColumnElement[bool]:
     return _Position(value, part) > 0
 
 
+# In doubles a sum hangs on the order of its rows, and the two readers of conditions would
+# disagree about who has spent 100.
 def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """The sum of a group, exact in whatever order."""
     return func.drip_sum(value, type_=Float)
@@ -283,7 +420,8 @@ class _OffIndexes(FunctionElement[bool]):
 def off_indexes(flag: ColumnElement[bool]) -> ColumnElement[bool]:
     """The flag of a column, of which no index of a server is to serve.
 
-    What a server knows of a table can be of before it was filled, when next to no row had the flag.
+    What a server knows of a table can be of before it was filled, when next to no row
+    had the flag.
     """
     return _OffIndexes(flag)
 

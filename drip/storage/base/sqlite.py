@@ -1,4 +1,7 @@
-"""A database that is a SQLite file. The one module that knows SQLite, but for how its SQL is written (`sql`)."""
+"""A database that is a SQLite file.
+
+The one module that knows SQLite, but for how its SQL is written (`sql`).
+"""
 
 from __future__ import annotations
 
@@ -22,15 +25,47 @@ from drip.errors import DripError
 from drip.storage.base.database import Database, Notes
 
 HOW_LONG_TO_WAIT_MS = 30_000
-# So long writers are kept waiting by a look whether readers are in the way, and so large a database may be to be written anew at
-# once (460 MB: 3 s of a processor, 25 s on a busy machine).
-SCRUBBING_WAITS_MS, AT_ONCE_BYTES = 1_000, 128_000_000
+# What is marked as sending has to outlive a power cut, or it could be sent again.
+SYNCHRONOUS = "FULL"
+# So long writers are kept waiting by a look whether readers are in the way.
+SCRUBBING_WAITS_MS = 1_000
+# So large a database may be to be written anew at once: one of 460 MB takes 3 s of a
+# processor, 25 s on a busy machine.
+AT_ONCE_BYTES = 128_000_000
+# The lower byte of an error's code says what it is, the others say more.
+PRIMARY_CODE = 0xFF
 # Numbers have up to 30 digits, before the point or behind it.
 EXACT = Context(prec=100)
 
 
+_PRAGMAS = (
+    f"busy_timeout={HOW_LONG_TO_WAIT_MS}",
+    # 64 MB: what one batch touches of indexes stays in memory, where SQLite's 2 MB
+    # thrash.
+    "cache_size=-64000",
+    # What is deleted or overwritten is so in the file too, not only for those who ask.
+    "secure_delete=ON",
+)
+DURABLE = (
+    *_PRAGMAS,
+    "foreign_keys=ON",
+)
+IN_REHEARSALS = (
+    *_PRAGMAS,
+    # A rehearsal can be of some contacts, with a rank that others are in too.
+    "foreign_keys=OFF",
+    "journal_mode=MEMORY",
+    # Nobody else knows of it: no file locks, and pages stay in memory.
+    "locking_mode=EXCLUSIVE",
+)
+
+
 class SqliteDatabase(Database):
-    """A SQLite file. A write transaction takes its one write lock before it reads anything (`BEGIN IMMEDIATE`)."""
+    """A SQLite file.
+
+    A write transaction takes its one write lock before it reads anything (`BEGIN
+    IMMEDIATE`).
+    """
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         super().__init__(_engine(path, durable), str(path))
@@ -50,45 +85,56 @@ class SqliteDatabase(Database):
     def scrub(self, *, thorough: bool) -> bool:
         """Writes the file anew (VACUUM) and empties the write-ahead log.
 
-        `secure_delete` is not enough: when rows move to another page, SQLite leaves a copy of some in the old one's gap.
-        Measured: of 3,000 erased among 30,000 rows 18 were still there; after VACUUM none.
+        `secure_delete` is not enough: when rows move to another page, SQLite leaves a
+        copy of some in the old one's gap. Measured: of 3,000 erased among 30,000 rows
+        18 were still there; after VACUUM none.
         """
         with (
-            self.told(),
+            self.translated_errors(),
             contextlib.closing(self._engine.raw_connection()) as connection,
         ):
             cursor = connection.cursor()
             cursor.execute(f"PRAGMA busy_timeout={SCRUBBING_WAITS_MS}")
             try:
-                pages, size = (
-                    cursor.execute(f"PRAGMA {name}").fetchone()[0]
-                    for name in ("page_count", "page_size")
-                )
-                anew = thorough or pages * size <= AT_ONCE_BYTES
+                anew = thorough or _bytes(cursor) <= AT_ONCE_BYTES
                 if anew:
                     cursor.execute("VACUUM")
-                blocked, _, _ = cursor.execute(
-                    "PRAGMA wal_checkpoint(TRUNCATE)"
-                ).fetchone()
+                emptied = _empty_log(cursor)
             except sqlite3.OperationalError as error:
-                if error.sqlite_errorcode & 0xFF not in (
-                    sqlite3.SQLITE_BUSY,
-                    sqlite3.SQLITE_LOCKED,
-                ):
+                if not _is_busy(error):
                     raise
                 return False
             finally:
                 cursor.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
-            return anew and not blocked
+            return anew and emptied
 
     @contextlib.contextmanager
-    def told(self) -> Iterator[None]:
-        with told(self.path):
+    def translated_errors(self) -> Iterator[None]:
+        with translated_errors(self.path):
             yield
 
 
+def _bytes(cursor: Any) -> int:
+    (pages,) = cursor.execute("PRAGMA page_count").fetchone()
+    (size,) = cursor.execute("PRAGMA page_size").fetchone()
+    return int(pages * size)
+
+
+def _empty_log(cursor: Any) -> bool:
+    blocked, _, _ = cursor.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return not blocked
+
+
+def _is_busy(error: sqlite3.OperationalError) -> bool:
+    code = error.sqlite_errorcode & PRIMARY_CODE
+    return code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
 class FileLock:
-    """The right to be the one daemon of a database. The kernel gives it back when the process dies."""
+    """The right to be the one daemon of a database.
+
+    The kernel gives it back when the process dies.
+    """
 
     def __init__(self, path: Path) -> None:
         real = path.resolve()
@@ -98,7 +144,11 @@ class FileLock:
 
     def take(self) -> bool:
         """Whether it is ours now."""
-        self._file = os.open(self._path, os.O_RDWR | os.O_CREAT, private.FILE)
+        self._file = os.open(
+            self._path,
+            os.O_RDWR | os.O_CREAT,
+            private.FILE,
+        )
         try:
             fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
@@ -133,21 +183,11 @@ def _engine(path: Path, durable: bool) -> Engine:
     def _(connection: Any, _record: Any) -> None:
         # SQLAlchemy begins transactions, not the driver.
         connection.isolation_level = None
-        connection.execute(f"PRAGMA busy_timeout={HOW_LONG_TO_WAIT_MS}")
-        # A rehearsal can be of some contacts, with a rank that others are in too.
-        connection.execute(f"PRAGMA foreign_keys={'ON' if durable else 'OFF'}")
-        # 64 MB: what one batch touches of indexes stays in memory, where SQLite's 2 MB thrash.
-        connection.execute("PRAGMA cache_size=-64000")
         connection.create_function("drip_fold", 1, _fold, deterministic=True)
         connection.create_aggregate("drip_sum", 1, _Sum)
-        if not durable:
-            connection.execute("PRAGMA journal_mode=MEMORY")
-            # Nobody else knows of it: no file locks, and pages stay in memory.
-            connection.execute("PRAGMA locking_mode=EXCLUSIVE")
-        # What is deleted or overwritten is so in the file too, not only for those who ask.
-        connection.execute("PRAGMA secure_delete=ON")
-        # FULL: what is marked as sending has to outlive a power cut, or it could be sent again.
-        connection.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+        for pragma in DURABLE if durable else IN_REHEARSALS:
+            connection.execute(f"PRAGMA {pragma}")
+        connection.execute(f"PRAGMA synchronous={SYNCHRONOUS if durable else 'OFF'}")
 
     @event.listens_for(engine, "begin")
     def _(connection: Connection) -> None:
@@ -171,7 +211,10 @@ def _exact(written: str) -> Decimal:
 
 
 class _Sum:
-    """The exact sum of numbers that were given as text; what is no number counts for nothing."""
+    """The exact sum of numbers that were given as text.
+
+    What is no number counts for nothing.
+    """
 
     def __init__(self) -> None:
         self._sum = Decimal(0)
@@ -184,32 +227,34 @@ class _Sum:
 
 
 @contextlib.contextmanager
-def told(path: Path) -> Iterator[None]:
-    """SQLite's own errors in plain words. Raises Shortage for what the machine lacks, DripError for the rest."""
+def translated_errors(path: Path) -> Iterator[None]:
+    """SQLite's own errors in plain words.
+
+    Raises Shortage for what the machine lacks, DripError for the rest.
+    """
     try:
         yield
     except (DatabaseError, sqlite3.DatabaseError) as error:
-        said = str(getattr(error, "orig", error))
-        for pattern, sentence, help in _LACKING:
-            if pattern in said:
-                raise Shortage(
-                    sentence.format(path=path), help.format(path=path)
-                ) from None
-        if (
-            "unable to open" in said
-            and path.is_file()
-            and os.access(path, os.R_OK | os.W_OK)
-        ):
-            # It is as it should be, so there is no file left to open it by.
-            raise Shortage(
-                f"The database {path} cannot be opened at the moment.", FILES[1]
-            ) from None
-        for pattern, sentence, help in _SAID:
-            if pattern in said:
-                raise DripError(
-                    sentence.format(path=path), help=help.format(path=path)
-                ) from None
-        raise
+        answer = str(getattr(error, "orig", error))
+        raise _in_words(answer, path) or error from None
+
+
+def _in_words(answer: str, path: Path) -> Shortage | DripError | None:
+    for pattern, sentence, help in _LACKING:
+        if pattern in answer:
+            return Shortage(sentence.format(path=path), help.format(path=path))
+    if "unable to open" in answer and _is_usable(path):
+        # It is as it should be, so there is no file left to open it by.
+        sentence = f"The database {path} cannot be opened at the moment."
+        return Shortage(sentence, FILES[1])
+    for pattern, sentence, help in _SAID:
+        if pattern in answer:
+            return DripError(sentence.format(path=path), help=help)
+    return None
+
+
+def _is_usable(path: Path) -> bool:
+    return path.is_file() and os.access(path, os.R_OK | os.W_OK)
 
 
 _LACKING = (

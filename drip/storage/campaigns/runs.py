@@ -81,13 +81,13 @@ class Run:
         )
 
 
-def _at_once(why: Wake) -> Prepared:
+def _at_once(why: Wake) -> Prepared[Any]:
     """Whose runs are looked at for a reason that no clock knows."""
     found = select(runs.c.contact_id).where(waking(why)).order_by(runs.c.id)
     return Prepared(found.limit(bindparam("most")))
 
 
-def _by_clock() -> tuple[Prepared, Prepared]:
+def _by_clock() -> tuple[Prepared[Any], Prepared[Any]]:
     """Whose runs, and whose messages, are due; what has waited longest comes first, by the indexes on what is due."""
     now: BindParameter[int] = bindparam("now")
     of_runs = (

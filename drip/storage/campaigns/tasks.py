@@ -7,10 +7,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Row, Select, func, select, update
+from sqlalchemy import Connection, func, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import contacts, records, runs, tasks
+from drip.storage.base.sql import count_changed, first_row, one_row, typed_rows
+
+_contact = contacts.c
+
+_run = runs.c
+_task = tasks.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,85 +42,84 @@ class Work:
     record_id: int
 
 
+_WORK = (
+    select(
+        _task.id.label("number"),
+        _task.title,
+        _task.assign_to,
+        _task.priority,
+        _task.due,
+        _task.state,
+        _contact.key.label("contact"),
+        _contact.phone,
+        _contact.email,
+        records.c.key.label("record"),
+        _run.campaign,
+        _task.created_at,
+        _task.done_at,
+        _task.outcome,
+        _task.notes,
+        _task.contact_id,
+        _run.record_id,
+    )
+    .join(runs, _run.id == _task.run_id)
+    .join(contacts, _contact.id == _task.contact_id)
+    .outerjoin(records, records.c.id == _run.record_id)
+)
+# The most urgent first, then those due first.
+_URGENT_FIRST = (
+    _task.priority.desc(),
+    _task.due.is_(None),
+    _task.due,
+    _task.id,
+)
+
+
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Gives tasks; the one of a run's step is given once."""
     if rows:
-        connection.execute(
-            insert_or(tasks).on_conflict_do_nothing(index_elements=["run_id", "step"]),
-            list(rows),
+        # By the unique key of run and step: a step that is walked again gives no second.
+        once = insert_or(tasks).on_conflict_do_nothing(
+            index_elements=["run_id", "step"]
         )
-
-
-def _select() -> Select[Any]:
-    columns = (
-        tasks.c.id,
-        tasks.c.title,
-        tasks.c.assign_to,
-        tasks.c.priority,
-        tasks.c.due,
-        tasks.c.state,
-        contacts.c.key,
-        contacts.c.phone,
-        contacts.c.email,
-        records.c.key,
-        runs.c.campaign,
-        tasks.c.created_at,
-        tasks.c.done_at,
-        tasks.c.outcome,
-        tasks.c.notes,
-        tasks.c.contact_id,
-        runs.c.record_id,
-    )
-    joined = (
-        select(*columns)
-        .join(runs, runs.c.id == tasks.c.run_id)
-        .join(contacts, contacts.c.id == tasks.c.contact_id)
-    )
-    return joined.outerjoin(records, records.c.id == runs.c.record_id)
+        connection.execute(once, list(rows))
 
 
 def listed(
     connection: Connection, states: Collection[str], assign_to: str | None = None
 ) -> list[Work]:
     """Tasks in these states: the most urgent first, then those due first."""
-    statement = _select().where(tasks.c.state.in_(states))
+    asked = _WORK.where(_task.state.in_(states))
     if assign_to is not None:
-        statement = statement.where(tasks.c.assign_to == assign_to)
-    order = (tasks.c.priority.desc(), tasks.c.due.is_(None), tasks.c.due, tasks.c.id)
-    return [_work(row) for row in connection.execute(statement.order_by(*order))]
+        asked = asked.where(_task.assign_to == assign_to)
+    return typed_rows(connection, asked.order_by(*_URGENT_FIRST), into=Work)
 
 
 def of_contact(connection: Connection, contact_id: int) -> list[Work]:
     """A contact's tasks, the newest first."""
-    statement = (
-        _select().where(tasks.c.contact_id == contact_id).order_by(tasks.c.id.desc())
-    )
-    return [_work(row) for row in connection.execute(statement)]
+    own = _WORK.where(_task.contact_id == contact_id)
+    return typed_rows(connection, own.order_by(_task.id.desc()), into=Work)
 
 
 def count_open(connection: Connection) -> int:
     """How many are open."""
-    return int(
-        connection.execute(
-            select(func.count()).where(tasks.c.state == "open")
-        ).scalar_one()
-    )
+    count = select(func.count()).where(_task.state == "open")
+    return one_row(connection, count, into=int)
 
 
 def get(connection: Connection, number: int) -> Work | None:
     """One task."""
-    row = connection.execute(_select().where(tasks.c.id == number)).first()
-    return _work(row) if row else None
-
-
-def _work(row: Row[Any]) -> Work:
-    return Work(*tuple(row))
+    return first_row(connection, _WORK.where(_task.id == number), into=Work)
 
 
 def settle(
     connection: Connection, number: int, state: str, outcome: str | None, now: datetime
 ) -> bool:
     """Whether the task was open; it is `done` or `dropped` now."""
-    where = (tasks.c.id == number, tasks.c.state == "open")
-    values = {"state": state, "outcome": outcome, "done_at": now}
-    return connection.execute(update(tasks).where(*where).values(values)).rowcount == 1
+    still_open = (
+        _task.id == number,
+        _task.state == "open",
+    )
+    settled = update(tasks).where(*still_open)
+    settled = settled.values(state=state, outcome=outcome, done_at=now)
+    return count_changed(connection, settled) == 1

@@ -1,4 +1,8 @@
-"""What other programs are told: written down in the transaction in which it happens, and forgotten once all were told."""
+"""What other programs are told.
+
+It is written down in the transaction in which it happens, and forgotten once every
+webhook has it.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +10,22 @@ import json
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.core.settings import NOTICES
 from drip.storage.base.columns import to_ms
-from drip.storage.base.schema import meta
-from drip.storage.base.schema_operating import told, webhook_outbox
-from drip.storage.base.sql import Prepared
+from drip.storage.base.facts import fact, set_fact
+from drip.storage.base.schema import webhook_outbox, webhook_positions
+from drip.storage.base.sql import Prepared, one_row, typed_rows, upsert
 from drip.storage.people import sign_ups
+
+_position = webhook_positions.c
 
 WANTED = "notices"
 # No webhook can ask for this kind.
 HUSHED = "hushed"
-_WANTED = Prepared(select(meta.c.value).where(meta.c.name == WANTED))
 _ADD = Prepared(
     insert(webhook_outbox)
     .values(
@@ -29,6 +33,7 @@ _ADD = Prepared(
     )
     .inline()
 )
+_SET_POSITION = upsert(webhook_positions, "notice")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,29 +46,27 @@ class Notice:
     data: Mapping[str, Any]
 
 
+class _NoticeNumber(NamedTuple):
+    number: int | None
+
+
 def want(connection: Connection, webhooks: Mapping[str, Collection[str]]) -> None:
-    """Only what these webhooks want to know is written down from here on. One that is new is told of what happens from now on."""
-    kinds = {kind for each in webhooks.values() for kind in each}
+    """Only what these webhooks want to know is written down from here on.
+
+    One that is new gets what happens from now on.
+    """
+    kinds = frozenset(kind for wanted in webhooks.values() for kind in wanted)
+    # It begins behind what was written down before: that was meant for others.
     for fresh in sorted(set(webhooks) - known(connection)):
-        told_until(connection, fresh, newest(connection))
-    value = ",".join(sorted(kinds)).encode()
-    if wanted(connection) != frozenset(kinds):
-        statement = insert_or(meta).values(name=WANTED, value=value)
-        connection.execute(
-            statement.on_conflict_do_update(
-                index_elements=["name"], set_={"value": value}
-            )
-        )
+        set_position(connection, fresh, newest(connection))
+    if wanted(connection) != kinds:
+        set_fact(connection, WANTED, ",".join(sorted(kinds)).encode())
 
 
 def wanted(connection: Connection) -> frozenset[str]:
     """Which kinds are written down."""
-    found = _WANTED.rows(connection)
-    return (
-        frozenset(bytes(found[0][0]).decode().split(",")) & frozenset(NOTICES)
-        if found
-        else frozenset()
-    )
+    kinds = (fact(connection, WANTED) or b"").decode().split(",")
+    return frozenset(kinds) & frozenset(NOTICES)
 
 
 def add(
@@ -72,88 +75,84 @@ def add(
     happened: Sequence[tuple[int, Mapping[str, Any]]],
     now: datetime,
 ) -> None:
-    """Writes down what happened to which contact, if anybody wants to know of its kind. Of a sign-up that nobody has confirmed
-    nobody is told."""
-    if happened and kind in wanted(connection):
-        hidden = sign_ups.hidden(connection, {data["contact"] for _, data in happened})
-        told_of = [
-            (contact, data)
-            for contact, data in happened
-            if data["contact"] not in hidden
-        ]
-        _ADD.many(
-            connection,
-            [
-                (kind, to_ms(now), json.dumps(dict(data)), contact)
-                for contact, data in told_of
-            ],
-        )
+    """Writes down what happened to which contact, if anybody asks for its kind.
+
+    Nobody hears of a sign-up that nobody has confirmed.
+    """
+    if not happened or kind not in wanted(connection):
+        return
+    # An address that somebody else typed into a form is no news to other programs.
+    keys = {data["contact"] for _, data in happened}
+    hidden = sign_ups.hidden(connection, keys)
+    at = to_ms(now)
+    rows = [
+        (kind, at, json.dumps(dict(data)), contact)
+        for contact, data in happened
+        if data["contact"] not in hidden
+    ]
+    _ADD.many(connection, rows)
 
 
 def hush(connection: Connection, contact_id: int) -> None:
-    """What is not told yet of a contact is told to nobody. The rows stay, so that their numbers are not given to others."""
-    values = {"kind": HUSHED, "data": {}}
-    connection.execute(
-        update(webhook_outbox)
-        .where(webhook_outbox.c.contact_id == contact_id)
-        .values(values)
-    )
+    """What no webhook has yet of a contact goes to none.
+
+    The rows stay, so that their numbers are not given to others.
+    """
+    own = update(webhook_outbox).where(webhook_outbox.c.contact_id == contact_id)
+    connection.execute(own.values(kind=HUSHED, data={}))
 
 
 def after(
     connection: Connection, name: str, kinds: Collection[str], limit: int
 ) -> Sequence[Notice]:
-    """The oldest of these kinds that this webhook was not told of yet."""
-    last = select(told.c.notice).where(told.c.webhook == name).scalar_subquery()
-    where = (
-        webhook_outbox.c.id > func.coalesce(last, 0),
-        webhook_outbox.c.kind.in_(kinds),
-    )
+    """The oldest of these kinds that this webhook does not have yet."""
+    notice = webhook_outbox.c
+    own = _position.webhook == name
+    position = select(_position.notice).where(own).scalar_subquery()
     columns = (
-        webhook_outbox.c.id,
-        webhook_outbox.c.kind,
-        webhook_outbox.c.at,
-        webhook_outbox.c.data,
+        notice.id.label("number"),
+        notice.kind,
+        notice.at,
+        notice.data,
     )
-    return [
-        Notice(*row)
-        for row in connection.execute(
-            select(*columns).where(*where).order_by(webhook_outbox.c.id).limit(limit)
-        )
-    ]
+    new = (
+        notice.id > func.coalesce(position, 0),
+        notice.kind.in_(kinds),
+    )
+    oldest = select(*columns).where(*new).order_by(notice.id).limit(limit)
+    return typed_rows(connection, oldest, into=Notice)
 
 
-def told_until(connection: Connection, name: str, number: int) -> None:
-    """This webhook was told of all up to this one."""
-    statement = insert_or(told).values(webhook=name, notice=number)
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["webhook"], set_={"notice": number}
-        )
-    )
+def set_position(connection: Connection, name: str, number: int) -> None:
+    """This webhook has all up to this one."""
+    connection.execute(_SET_POSITION, {"webhook": name, "notice": number})
 
 
 def newest(connection: Connection) -> int:
     """The number of the newest one."""
-    return connection.execute(select(func.max(webhook_outbox.c.id))).scalar() or 0
+    last = select(func.max(webhook_outbox.c.id).label("number"))
+    return one_row(connection, last, into=_NoticeNumber).number or 0
 
 
 def known(connection: Connection) -> set[str]:
     """The webhooks that were told of anything, or began at some number."""
-    return set(connection.scalars(select(told.c.webhook)))
+    names = select(_position.webhook)
+    return set(typed_rows(connection, names, into=str))
 
 
 def forget(connection: Connection, names: Collection[str]) -> None:
-    """Whoever is not among these is told no more; what all of these were told of goes."""
-    connection.execute(delete(told).where(told.c.webhook.not_in(names)))
+    """Whoever is not among these gets no more; what all of these have goes."""
+    others = _position.webhook.not_in(names)
+    connection.execute(delete(webhook_positions).where(others))
     if not names:
         connection.execute(delete(webhook_outbox))
         return
-    until = connection.execute(select(func.min(told.c.notice))).scalar()
+    first = select(func.min(_position.notice).label("number"))
+    until = one_row(connection, first, into=_NoticeNumber).number or 0
+    notice = webhook_outbox.c.id
     # The newest stays, so that its number is not given to another one.
-    connection.execute(
-        delete(webhook_outbox).where(
-            webhook_outbox.c.id <= (until or 0),
-            webhook_outbox.c.id < newest(connection),
-        )
+    done = (
+        notice <= until,
+        notice < newest(connection),
     )
+    connection.execute(delete(webhook_outbox).where(*done))

@@ -1,59 +1,26 @@
-"""Consents: what each contact said about topics, whether it holds, and the log behind it: when, how, with what proof."""
+"""Consents: what each contact said about topics, and the log that proves it."""
 
 from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Container, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, insert, select
+from sqlalchemy import BindParameter, Connection, bindparam, insert, select, true
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.core.calendar import from_millis
 from drip.storage.base.columns import to_ms
 from drip.storage.base.schema import consent_log, consents
-from drip.storage.base.sql import Prepared, listed_in, numbers
+from drip.storage.base.sql import Prepared, listed_in, numbers, select_as, typed_rows
 from drip.storage.operating import webhook_outbox
-from drip.storage.people.people import (
-    address_of,
-    contacts_by_id,
-    suppressed,
-    touch,
-    wake_runs,
-)
+from drip.storage.people.change_marks import touch, wake_runs
+from drip.storage.people.contacts import Contact, address_of, contacts_by_id
+from drip.storage.people.suppressions import suppressed
 
-_CONSENTS = Prepared(
-    select(
-        consents.c.contact_id,
-        consents.c.topic,
-        consents.c.channel,
-        consents.c.given,
-        consents.c.at,
-    ).where(consents.c.contact_id.in_(listed_in("ids")))
-)
-_SAID = insert_or(consents).values(
-    {column.name: bindparam(f"of_{column.name}") for column in consents.c}
-)
-_SAY = Prepared(
-    _SAID.on_conflict_do_update(
-        index_elements=["contact_id", "topic", "channel"],
-        set_={"given": _SAID.excluded.given, "at": _SAID.excluded.at},
-    )
-)
-_LOG = Prepared(
-    insert(consent_log)
-    .values(
-        {
-            column.name: bindparam(f"of_{column.name}")
-            for column in consent_log.c
-            if column.name != "id"
-        }
-    )
-    .inline()
-)
+_consent = consents.c
 
 
 class Consent(NamedTuple):
@@ -69,18 +36,50 @@ class Consent(NamedTuple):
     at: datetime
     dated: bool = True
 
+    @property
+    def about(self) -> tuple[int, str, str]:
+        """Whose word it is, and about what: only the newest one holds."""
+        return self.contact_id, self.topic, self.channel
+
+
+_OF_CONTACTS = Prepared(
+    select(
+        _consent.contact_id,
+        _consent.topic,
+        _consent.channel,
+        _consent.given,
+        _consent.at,
+        true().label("dated"),
+    ).where(_consent.contact_id.in_(listed_in("ids"))),
+    into=Consent,
+)
+_SAID = insert_or(consents).values(
+    {column.name: bindparam(f"of_{column.name}") for column in consents.c}
+)
+_SAY = Prepared(
+    _SAID.on_conflict_do_update(
+        index_elements=["contact_id", "topic", "channel"],
+        set_={
+            "given": _SAID.excluded.given,
+            "at": _SAID.excluded.at,
+        },
+    )
+)
+_LOGGED: dict[str, BindParameter[Any]] = {
+    column.name: bindparam(f"of_{column.name}")
+    for column in consent_log.c
+    if column.name != "id"
+}
+_LOG = Prepared(insert(consent_log).values(_LOGGED).inline())
+
 
 def of_contacts(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, list[Consent]]:
     """What these contacts said, by contact."""
     found: dict[int, list[Consent]] = defaultdict(list)
-    for contact, topic, channel, given, at in _CONSENTS.rows(
-        connection, ids=numbers(contact_ids)
-    ):
-        found[contact].append(
-            Consent(contact, topic, channel, bool(given), from_millis(at))
-        )
+    for consent in _OF_CONTACTS.rows(connection, ids=numbers(contact_ids)):
+        found[consent.contact_id].append(consent)
     return found
 
 
@@ -94,60 +93,105 @@ def record(
 ) -> int:
     """Appends to the log what is new and makes it hold; returns how many were new.
 
-    A word older than the one known changes nothing, nor does an undated yes after a no: whoever has
-    unsubscribed stays so when an old file is imported again.
+    A word older than the one known changes nothing, nor does an undated yes after a
+    no: whoever has unsubscribed stays so when an old file is imported again.
     """
-    known: dict[tuple[int, str, str], Consent] = {}
-    for own in of_contacts(connection, {each.contact_id for each in said}).values():
-        known |= {(each.contact_id, each.topic, each.channel): each for each in own}
-    fresh: dict[tuple[int, str, str], Consent] = {}
-    for each in said:
-        place = (each.contact_id, each.topic, each.channel)
-        before = fresh.get(place) or known.get(place)
-        newer = (
-            before is not None and before.given != each.given and before.at <= each.at
-        )
-        if before is None or (newer and (each.dated or not each.given)):
-            fresh[place] = each
+    fresh = _fresh(said, _known(connection, said))
     if not fresh:
         return 0
-    told = json.dumps(dict(proof)) if proof else None
-    recorded = to_ms(now)
-    words = [(*each[:4], to_ms(each.at)) for each in fresh.values()]
-    _LOG.many(
-        connection,
-        [(*word, source, addresses.get(word[0]), recorded, told) for word in words],
-    )
+    proof_text = json.dumps(dict(proof)) if proof else None
+    recorded_at = to_ms(now)
+    words = [_word(consent) for consent in fresh]
+    logged = [
+        (
+            *word,
+            source,
+            addresses.get(consent.contact_id),
+            recorded_at,
+            proof_text,
+        )
+        for word, consent in zip(words, fresh, strict=True)
+    ]
+    # The log is the proof (GDPR article 7 (1)), so it is written first: what holds must
+    # never be without it.
+    _LOG.many(connection, logged)
     _SAY.many(connection, words)
-    _tell(connection, [each for each in fresh.values() if not each.given], source, now)
-    touch(connection, {each.contact_id for each in fresh.values()})
-    wake_runs(connection, [each.contact_id for each in fresh.values()])
+    _announce(connection, fresh, source, now)
     return len(fresh)
 
 
-def _tell(
-    connection: Connection, gone: Sequence[Consent], source: str, now: datetime
+def _word(consent: Consent) -> tuple[Any, ...]:
+    """In the order of the columns that `consents` and its log begin with."""
+    return (
+        *consent.about,
+        consent.given,
+        to_ms(consent.at),
+    )
+
+
+def _known(
+    connection: Connection, said: Iterable[Consent]
+) -> dict[tuple[int, str, str], Consent]:
+    ids = numbers({consent.contact_id for consent in said})
+    known = _OF_CONTACTS.rows(connection, ids=ids)
+    return {consent.about: consent for consent in known}
+
+
+def _fresh(
+    said: Iterable[Consent], known: Mapping[tuple[int, str, str], Consent]
+) -> Collection[Consent]:
+    """The newest of what is said about each thing, as far as it changes anything."""
+    fresh: dict[tuple[int, str, str], Consent] = {}
+    for consent in said:
+        # A file can say several things about the same: each counts against the last.
+        before = fresh.get(consent.about) or known.get(consent.about)
+        if before is None or _outdoes(consent, before):
+            fresh[consent.about] = consent
+    return fresh.values()
+
+
+def _outdoes(consent: Consent, before: Consent) -> bool:
+    # The same word once more is no news: it would fill the log at each import.
+    newer = before.given != consent.given and before.at <= consent.at
+    return newer and (consent.dated or not consent.given)
+
+
+def _announce(
+    connection: Connection, fresh: Collection[Consent], source: str, now: datetime
 ) -> None:
-    """Other programs are told who said no."""
-    if gone and "unsubscribed" in webhook_outbox.wanted(connection):
-        known = contacts_by_id(connection, {each.contact_id for each in gone})
-        told = [
+    """The planner looks at these contacts again, and other programs hear who said no."""
+    contact_ids = {consent.contact_id for consent in fresh}
+    refused = [consent for consent in fresh if not consent.given]
+    if refused and "unsubscribed" in webhook_outbox.wanted(connection):
+        # By the key, which other programs know, and not by our number.
+        ids = {consent.contact_id for consent in refused}
+        known = contacts_by_id(connection, ids)
+        happened = [
             (
-                each.contact_id,
-                {
-                    "contact": known[each.contact_id].key,
-                    "topic": each.topic,
-                    "channel": each.channel,
-                    "source": source,
-                },
+                consent.contact_id,
+                _payload(consent, known[consent.contact_id], source),
             )
-            for each in gone
+            for consent in refused
         ]
-        webhook_outbox.add(connection, "unsubscribed", told, now)
+        webhook_outbox.add(connection, "unsubscribed", happened, now)
+    touch(connection, contact_ids)
+    wake_runs(connection, contact_ids)
+
+
+def _payload(consent: Consent, contact: Contact, source: str) -> dict[str, Any]:
+    return {
+        "contact": contact.key,
+        "topic": consent.topic,
+        "channel": consent.channel,
+        "source": source,
+    }
 
 
 class Standing(NamedTuple):
-    """What decides whether a contact may be written to about a topic, read again right before sending."""
+    """What decides whether a contact may be written to about a topic.
+
+    It is read again right before sending.
+    """
 
     contact_id: int
     topic: str | None
@@ -161,26 +205,43 @@ class Standing(NamedTuple):
 
 def standings(connection: Connection, known: Sequence[Standing]) -> list[Standing]:
     """The same as they are at this moment."""
-    ids = {each.contact_id for each in known}
+    ids = {standing.contact_id for standing in known}
     people = contacts_by_id(connection, ids)
-    said = {
-        row[:3]: bool(row[3]) for row in _CONSENTS.rows(connection, ids=numbers(ids))
-    }
-    closed = suppressed(connection, {each.digest for each in known})
+    said = _OF_CONTACTS.rows(connection, ids=numbers(ids))
+    given = {consent.about: consent.given for consent in said}
+    closed = suppressed(connection, {standing.digest for standing in known})
     return [
-        each._replace(
-            address=address_of(people[each.contact_id], each.channel),
-            zone=people[each.contact_id].zone,
-            given=said.get((each.contact_id, each.topic, each.channel)),
-            suppressed=each.digest in closed,
-        )
-        for each in known
+        _as_now(standing, people[standing.contact_id], given, closed)
+        for standing in known
     ]
+
+
+def _as_now(
+    before: Standing,
+    contact: Contact,
+    given: Mapping[tuple[int, str, str], bool],
+    closed: Container[str],
+) -> Standing:
+    about = (
+        contact.id,
+        before.topic or "",
+        before.channel,
+    )
+    return before._replace(
+        address=address_of(contact, before.channel),
+        zone=contact.zone,
+        given=given.get(about),
+        suppressed=before.digest in closed,
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class Word:
-    """One line of the log. `source` is a file, a page or a campaign's step; `proof` what was kept of a confirmation."""
+    """One line of the log.
+
+    `source` is a file, a page or a campaign's step; `proof` what was kept of a
+    confirmation.
+    """
 
     topic: str
     channel: str
@@ -194,25 +255,12 @@ class Word:
 
 def log_of(connection: Connection, contact_id: int) -> Sequence[Word]:
     """A contact's whole log, oldest first."""
-    log = consent_log.c
-    columns = (
-        log.topic,
-        log.channel,
-        log.given,
-        log.at,
-        log.source,
-        log.address,
-        log.recorded_at,
-        log.proof,
-    )
-    statement = select(*columns).where(log.contact_id == contact_id).order_by(log.id)
-    return [Word(*row) for row in connection.execute(statement)]
+    own = consent_log.c.contact_id == contact_id
+    lines = select_as(consent_log, Word).where(own)
+    return typed_rows(connection, lines.order_by(consent_log.c.id), into=Word)
 
 
 def latest(connection: Connection, contact_id: int) -> list[Word]:
     """The newest word about each topic and channel."""
-    return list(
-        {
-            (each.topic, each.channel): each for each in log_of(connection, contact_id)
-        }.values()
-    )
+    log = log_of(connection, contact_id)
+    return list({(word.topic, word.channel): word for word in log}.values())

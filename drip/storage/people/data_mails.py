@@ -1,4 +1,4 @@
-"""Mails with somebody's own data: asked for on a page, sent by the daemon, and how it ended."""
+"""Mails with somebody's own data: asked for on a page, sent by the daemon."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ from datetime import datetime
 
 from sqlalchemy import Connection, insert, select, update
 
-from drip.storage.base.schema_operating import data_mails
+from drip.storage.base.schema import data_mails
+from drip.storage.base.sql import count_changed, typed_rows
 
-# What stands in a text where the link is to be.
+_mail = data_mails.c
+
+# What stands in a text where the link is to be: a link is good for a time, so it is
+# made as the mail leaves.
 LINK = "{link}"
-_c = data_mails.c
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,44 +34,67 @@ def ask(
     connection: Connection, contact_id: int, subject: str, text: str, now: datetime
 ) -> None:
     """One is to leave from now on."""
-    values = {
+    row = {
         "contact_id": contact_id,
         "asked_at": now,
         "subject": subject,
         "text": text,
+        "state": "waiting",
+        "attempts": 0,
         "again_at": now,
     }
-    connection.execute(insert(data_mails).values(**values, state="waiting", attempts=0))
+    connection.execute(insert(data_mails).values(row))
 
 
 def asked_since(
     connection: Connection, contact_id: int, since: datetime
 ) -> Sequence[datetime]:
     """When this contact's were asked for, the newest last."""
-    own = select(_c.asked_at).where(_c.contact_id == contact_id, _c.asked_at > since)
-    return list(connection.scalars(own.order_by(_c.asked_at)))
+    asked_at = _mail.asked_at
+    own = (
+        _mail.contact_id == contact_id,
+        asked_at > since,
+    )
+    in_order = select(asked_at).where(*own).order_by(asked_at)
+    return typed_rows(connection, in_order, into=datetime)
 
 
 def due(connection: Connection, now: datetime) -> Sequence[DataMail]:
     """Those that are to be tried now, the oldest first."""
-    columns = (_c.id, _c.contact_id, _c.asked_at, _c.subject, _c.text, _c.attempts)
-    waiting = select(*columns).where(_c.state == "waiting", _c.again_at <= now)
-    return [DataMail(*row) for row in connection.execute(waiting.order_by(_c.id))]
+    mail = data_mails.c
+    columns = (
+        mail.id.label("number"),
+        mail.contact_id.label("contact"),
+        mail.asked_at,
+        mail.subject,
+        mail.text,
+        mail.attempts,
+    )
+    waiting = select(*columns).where(
+        mail.state == "waiting",
+        mail.again_at <= now,
+    )
+    return typed_rows(connection, waiting.order_by(mail.id), into=DataMail)
 
 
 def begin(connection: Connection, mail: DataMail, again_at: datetime) -> bool:
-    """Whether it still waits; it is tried now, and again then unless it is said how it ended."""
-    still = (_c.id == mail.number, _c.state == "waiting")
-    values = {"attempts": mail.attempts + 1, "again_at": again_at}
-    return (
-        connection.execute(update(data_mails).where(*still).values(values)).rowcount
-        == 1
+    """Whether it still waits.
+
+    It is tried now, and again then unless it is said how it ended.
+    """
+    # Of several daemons one is told yes: nobody gets the mail twice at once.
+    still = (
+        _mail.id == mail.number,
+        _mail.state == "waiting",
     )
+    tried = update(data_mails).where(*still)
+    tried = tried.values(attempts=mail.attempts + 1, again_at=again_at)
+    return count_changed(connection, tried) == 1
 
 
 def end(
     connection: Connection, mail: DataMail, state: str, answer: str, now: datetime
 ) -> None:
     """It was `sent`, or has `failed`."""
-    values = {"state": state, "answer": answer, "ended_at": now}
-    connection.execute(update(data_mails).where(_c.id == mail.number).values(values))
+    own = update(data_mails).where(_mail.id == mail.number)
+    connection.execute(own.values(state=state, answer=answer, ended_at=now))

@@ -2,82 +2,100 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, Table, func, select
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+from sqlalchemy import Column, ColumnElement, Connection, Select, Table, func, select
 
 from drip.core.settings import Settings
 from drip.storage.base.schema import contacts, events, ordinary, records
-from drip.storage.base.sql import json_text
-from drip.storage.people.people import COLUMNS
+from drip.storage.base.sql import json_text, one_row
+from drip.storage.people.contacts import COLUMNS
+
+_contact = contacts.c
+
+
+class _FirstName(NamedTuple):
+    name: str | None
 
 
 def unknown_shares(connection: Connection, settings: Settings) -> dict[str, float]:
-    """For each declared field (by full name) that some lack: the share of contacts, or records of the kind, who do."""
+    """The share of contacts, or of records of a kind, who lack a declared field.
+
+    By the field's full name; without those that nobody lacks.
+    """
     found: dict[str, float] = {}
     for owner, fields in settings.fields.items():
-        table = contacts if owner == "contact" else records
         asked = [name for name in fields if name not in ("key", "timezone")]
-        columns = [
-            func.count(
-                contacts.c[name]
-                if owner == "contact" and name in COLUMNS
-                else json_text(table.c.attributes, name)
-            )
-            for name in asked
-        ]
-        statement = (
-            select(func.count(), *columns)
-            .select_from(table)
-            .where(ordinary(_whose(table)))
-        )
-        if owner == "contact":
-            statement = statement.where(contacts.c.erased_at.is_(None))
-        else:
-            erased = select(contacts.c.id).where(contacts.c.erased_at.is_not(None))
-            statement = statement.where(
-                records.c.kind == owner, records.c.contact_id.not_in(erased)
-            )
-        everybody, *known = connection.execute(statement).one()
-        for name, count in zip(asked, known, strict=True):
+        known = (func.count(_field(owner, name)) for name in asked)
+        columns = (func.count(), *known)
+        everybody, *counts = _one(connection, _living(owner, columns))
+        for name, count in zip(asked, counts, strict=True):
             if count < everybody:
                 found[f"{owner}.{name}"] = (everybody - count) / everybody
     return found
+
+
+def _living(owner: str, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
+    """Of contacts, or of records of a kind, whose contact was not erased."""
+    if owner == "contact":
+        return _people(owner, columns).where(_contact.erased_at.is_(None))
+    erased = select(_contact.id).where(_contact.erased_at.is_not(None))
+    return _people(owner, columns).where(records.c.contact_id.not_in(erased))
 
 
 def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
     """For each declared field: how many characters its longest value has."""
     found: dict[str, int] = {}
     for owner, fields in settings.fields.items():
-        table = contacts if owner == "contact" else records
         asked = [name for name in fields if name not in ("timezone", *COLUMNS)]
-        columns = [
-            func.max(func.length(json_text(table.c.attributes, name))) for name in asked
-        ]
         if not asked:
             continue
-        statement = select(*columns).where(ordinary(_whose(table)))
-        if owner != "contact":
-            statement = statement.where(records.c.kind == owner)
-        longest = connection.execute(statement).one()
-        found |= {
-            f"{owner}.{name}": length
-            for name, length in zip(asked, longest, strict=True)
-            if length
-        }
+        attributes = _table(owner).c.attributes
+        columns = [func.max(func.length(json_text(attributes, name))) for name in asked]
+        lengths = _one(connection, _people(owner, columns))
+        for name, length in zip(asked, lengths, strict=True):
+            if length:
+                found[f"{owner}.{name}"] = length
     return found
+
+
+def _people(owner: str, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
+    table = _table(owner)
+    asked = select(*columns).select_from(table).where(ordinary(_whose(table)))
+    return asked if table is contacts else asked.where(records.c.kind == owner)
+
+
+def _table(owner: str) -> Table:
+    return contacts if owner == "contact" else records
+
+
+def _field(owner: str, name: str) -> ColumnElement[Any]:
+    if owner == "contact" and name in COLUMNS:
+        return contacts.c[name]
+    return json_text(_table(owner).c.attributes, name)
+
+
+def _one(connection: Connection, statement: Select[Any]) -> tuple[Any, ...]:
+    """As many numbers as fields were asked for, which files say."""
+    return tuple(connection.execute(statement).one())
 
 
 def _whose(table: Table) -> Column[int]:
     """The number of the contact of a row."""
-    return contacts.c.id if table is contacts else table.c.contact_id
+    return _contact.id if table is contacts else table.c.contact_id
 
 
 def event_names(connection: Connection) -> set[str]:
-    """The names of the events that have come in: one look into the index for each name."""
+    """The names of the events that have come in.
+
+    It is one look into the index for each name, however many events there are.
+    """
+    first = select(func.min(events.c.name).label("name"))
     found: set[str] = set()
-    name = connection.execute(select(func.min(events.c.name))).scalar()
+    name = one_row(connection, first, into=_FirstName).name
     while name is not None:
         found.add(name)
-        name = connection.execute(
-            select(func.min(events.c.name)).where(events.c.name > name)
-        ).scalar()
+        following = first.where(events.c.name > name)
+        name = one_row(connection, following, into=_FirstName).name
     return found

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import Connection, delete, insert, select
-from sqlalchemy.dialects.postgresql import insert as insert_or
 
-from drip.storage.base.schema import contacts, events, meta, segment_members
-from drip.storage.base.sql import listed_in, numbers
+from drip.storage.base.facts import fact, set_fact
+from drip.storage.base.schema import contacts, events, segment_members
+from drip.storage.base.sql import listed_in, numbers, select_as, typed_rows
+from drip.storage.people.change_marks import chunks
 
-CHUNK = 5_000
+_member = segment_members.c
+
+# Under it stands the number of whoever came into any segment last. It is no maximum of
+# the table, since whoever goes out takes theirs along, and a campaign that has looked up
+# to there would miss the next one.
 NUMBER = "segment-number"
-_NUMBER = select(meta.c.value).where(meta.c.name == NUMBER)
 
 
-@dataclass(frozen=True, slots=True)
-class Entrant:
+class Entrant(NamedTuple):
     """A contact who came into a segment."""
 
     contact_id: int
@@ -27,15 +30,21 @@ class Entrant:
     number: int
 
 
+class _Membership(NamedTuple):
+    contact_id: int
+    segment: str
+
+
 def sets_of(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, set[str]]:
     """The segments and ranks that these contacts are in."""
+    own = select_as(segment_members, _Membership).where(
+        _member.contact_id.in_(contact_ids)
+    )
     found: dict[int, set[str]] = defaultdict(set)
-    statement = select(segment_members.c.contact_id, segment_members.c.segment)
-    own = statement.where(segment_members.c.contact_id.in_(contact_ids))
-    for contact, segment in connection.execute(own).all():
-        found[contact].add(segment)
+    for row in typed_rows(connection, own, into=_Membership):
+        found[row.contact_id].add(row.segment)
     return found
 
 
@@ -43,16 +52,12 @@ def members(
     connection: Connection, segment: str, among: Collection[int] | None = None
 ) -> set[int]:
     """Who is in a segment, of all or `among` some."""
-    statement = select(segment_members.c.contact_id).where(
-        segment_members.c.segment == segment
-    )
+    who = _member.contact_id
+    inside = select(who).where(_member.segment == segment)
     if among is not None:
-        statement = statement.where(
-            segment_members.c.contact_id.in_(
-                listed_in("among").params(among=numbers(among))
-            )
-        )
-    return set(connection.scalars(statement).all())
+        some = listed_in("among").params(among=numbers(among))
+        inside = inside.where(who.in_(some))
+    return set(typed_rows(connection, inside, into=int))
 
 
 def replace(
@@ -62,76 +67,69 @@ def replace(
     now: datetime,
     among: Collection[int] | None = None,
 ) -> tuple[set[int], set[int]]:
-    """Makes these the members (of all, or `among` some); who came in and who went out."""
+    """Makes these the members (of all, or `among` some); who came in, who went out."""
     before = members(connection, segment, among)
     fresh, gone = set(now_in) - before, before - set(now_in)
-    for chunk in _chunks(gone):
-        where = (
-            segment_members.c.segment == segment,
-            segment_members.c.contact_id.in_(chunk),
-        )
-        connection.execute(delete(segment_members).where(*where))
-    number = newest_number(connection)
-    rows = [
-        {"segment": segment, "contact_id": contact, "since": now, "number": number + n}
-        for n, contact in enumerate(sorted(fresh), 1)
-    ]
-    if rows:
-        connection.execute(insert(segment_members), rows)
-        statement = insert_or(meta).values(
-            name=NUMBER, value=str(number + len(rows)).encode()
-        )
-        set_ = {"value": statement.excluded.value}
-        connection.execute(
-            statement.on_conflict_do_update(index_elements=["name"], set_=set_)
-        )
+    _take_out(connection, segment, gone)
+    if fresh:
+        _let_in(connection, segment, fresh, now)
     return fresh, gone
+
+
+def _take_out(connection: Connection, segment: str, gone: Collection[int]) -> None:
+    own = _member.segment == segment
+    for chunk in chunks(sorted(gone)):
+        some = _member.contact_id.in_(chunk)
+        connection.execute(delete(segment_members).where(own, some))
+
+
+def _let_in(
+    connection: Connection, segment: str, fresh: Collection[int], now: datetime
+) -> None:
+    """In the order of their ids, each with a number higher than all before."""
+    newest = newest_number(connection)
+    rows = [
+        {
+            "segment": segment,
+            "contact_id": contact,
+            "since": now,
+            "number": number,
+        }
+        for number, contact in enumerate(sorted(fresh), newest + 1)
+    ]
+    connection.execute(insert(segment_members), rows)
+    set_fact(connection, NUMBER, str(newest + len(rows)).encode())
 
 
 def newest_number(connection: Connection) -> int:
     """The number of whoever came into any segment last, even if gone since."""
-    found = connection.execute(_NUMBER).scalar()
-    return int(bytes(found)) if found else 0
+    return int(fact(connection, NUMBER) or 0)
 
 
 def entrants(connection: Connection, segment: str, after: int) -> list[Entrant]:
     """Who came into a segment after number `after` and is in it, in that order."""
-    where = (segment_members.c.segment == segment, segment_members.c.number > after)
-    columns = (
-        segment_members.c.contact_id,
-        segment_members.c.since,
-        segment_members.c.number,
+    own = (
+        _member.segment == segment,
+        _member.number > after,
     )
-    return [
-        Entrant(*row)
-        for row in connection.execute(
-            select(*columns).where(*where).order_by(columns[2])
-        )
-    ]
+    came = select_as(segment_members, Entrant).where(*own)
+    in_order = came.order_by(_member.number)
+    return typed_rows(connection, in_order, into=Entrant)
 
 
 def forget_others(connection: Connection, segments: Collection[str]) -> None:
     """Drops the sets that no file asks for any more."""
-    connection.execute(
-        delete(segment_members).where(segment_members.c.segment.not_in(segments))
-    )
+    # One that comes back begins anew: everybody in it comes in, and campaigns that
+    # begin with that see them.
+    others = _member.segment.not_in(segments)
+    connection.execute(delete(segment_members).where(others))
 
 
 def changed(connection: Connection, after_change: int, after_event: int) -> set[int]:
     """The contacts about whom something is new."""
-    found = set(
-        connection.scalars(
-            select(contacts.c.id).where(contacts.c.change > after_change)
-        ).all()
-    )
-    found.update(
-        connection.scalars(
-            select(events.c.contact_id).where(events.c.id > after_event)
-        ).all()
-    )
-    return found
-
-
-def _chunks(ids: Collection[int]) -> list[list[int]]:
-    ordered = sorted(ids)
-    return [ordered[n : n + CHUNK] for n in range(0, len(ordered), CHUNK)]
+    touched = select(contacts.c.id).where(contacts.c.change > after_change)
+    did = select(events.c.contact_id).where(events.c.id > after_event)
+    return {
+        *typed_rows(connection, touched, into=int),
+        *typed_rows(connection, did, into=int),
+    }

@@ -1,18 +1,24 @@
-"""All that is known of one person, as plain data: for the person to read, and to take along."""
+"""All that is known of one person, as plain data.
+
+It is for the person to read, and to take along.
+"""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import Connection, Select, and_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, select
 
 from drip.storage.base.schema import (
+    audit,
     consent_log,
     counter_entries,
     counters,
     coupons,
+    data_mails,
     deliveries,
     events,
+    links,
     messages,
     pauses,
     readings,
@@ -22,135 +28,266 @@ from drip.storage.base.schema import (
     tags,
     tasks,
 )
-from drip.storage.base.schema_operating import data_mails, links
-from drip.storage.people import people
-from drip.storage.people.people import PLAIN
+from drip.storage.people import suppressions
+from drip.storage.people.contacts import PLAIN, contacts_by_id
+
+_pause = pauses.c
 
 # Tables that hold something of a person and are not in it, and why.
 LEFT_OUT = {
-    "consents": "the last word of each topic, which the log of consents has with its proof",
+    "consents": "the last word of each topic: the log of consents has it with its proof",
     "dates": "the dates of contacts and records once more, to be found by their day",
-    "erasures": "what is still to be cleared of somebody erased, of whom there is nothing to download",
+    "erasures": "what is still to be cleared of somebody erased: there is nothing left",
     "judgements": "why a message waited, by rules that are the same for everybody",
-    "webhook_outbox": "what other programs are told of what is in it, until they know",
-    "refusals": "of a mail server that takes nobody, for as long as it does; how the message ended is in it",
-    "sign_ups": "until when a sign-up can be confirmed; that it was asked for is among the events",
+    "webhook_outbox": "what other programs get of what is in it, until they have it",
+    "refusals": "of a mail server that takes nobody, for as long as it does: how the "
+    "message ended is in it",
+    "sign_ups": "until when a sign-up can be confirmed: that it was asked for is among "
+    "the events",
     "session_deaths": "how often a connection broke off, while it is tried again",
 }
 
 
 def of_contact(connection: Connection, contact_id: int) -> dict[str, Any]:
-    """A contact with all that is stored of it but for `LEFT_OUT`. Instants are ISO texts."""
-    contact = people.contacts_by_id(connection, [contact_id])[contact_id]
-    own = {name: getattr(contact, name) for name in ("key", *PLAIN)}
+    """A contact with all that is stored of it but for `LEFT_OUT`.
+
+    Instants are ISO texts.
+    """
+    contact = contacts_by_id(connection, [contact_id])[contact_id]
+    columns = {name: getattr(contact, name) for name in ("key", *PLAIN)}
+    known = {name: value for name, value in columns.items() if value}
     given_up = [
-        {"channel": each.channel, "reason": each.reason, "at": _plain(each.at)}
-        for each in people.given_up(connection, contact)
+        {
+            "channel": gone.channel,
+            "reason": gone.reason,
+            "at": gone.at.isoformat(),
+        }
+        for gone in suppressions.given_up(connection, contact)
     ]
     found = {
         name: _rows(connection, statement)
         for name, statement in parts(contact_id).items()
     }
-    known = {name: value for name, value in own.items() if value} | contact.attributes
-    return {"contact": known, "never_written_to": given_up, **found}
+    return {
+        "contact": known | contact.attributes,
+        "never_written_to": given_up,
+        **found,
+    }
 
 
 def parts(contact_id: int) -> dict[str, Select[Any]]:
     """What is asked for each part, in the order in which it came about."""
-    c, m, d, r, t = consent_log.c, messages.c, deliveries.c, records.c, tasks.c
-    # Of a click, `reason` is the short name of the link.
-    clicked = and_(d.kind == "clicked", links.c.name == d.reason)
-    back = select(
-        d.kind, d.at, d.meaning, d.reason, links.c.address.label("link")
-    ).join_from(deliveries, messages, m.id == d.message_id)
-    e, p, entries = events.c, coupons.c, counter_entries.c
     return {
-        "tags": select(tags.c.tag)
-        .where(tags.c.contact_id == contact_id)
-        .order_by(tags.c.tag),
-        "records": select(r.kind, r.key, r.attributes)
-        .where(r.contact_id == contact_id)
-        .order_by(r.id),
-        "readings": select(
-            r.kind, r.key, readings.c.meter, readings.c.day, readings.c.value
-        )
-        .join_from(readings, records, r.id == readings.c.record_id)
-        .where(r.contact_id == contact_id)
-        .order_by(readings.c.day),
-        "events": select(e.name, e.key, e.at, e.fields)
-        .where(e.contact_id == contact_id)
-        .order_by(e.at, e.id),
-        "consents": select(
-            c.topic,
-            c.channel,
-            c.given,
-            c.at,
-            c.source,
-            c.address,
-            c.recorded_at,
-            c.proof,
-        )
-        .where(c.contact_id == contact_id)
-        .order_by(c.id),
-        "pauses": select(pauses.c.topic, pauses.c.until, pauses.c.place).where(
-            pauses.c.contact_id == contact_id
+        "tags": _own(tags.c.contact_id == contact_id, tags.c.tag).order_by(tags.c.tag),
+        "records": _records(contact_id),
+        "readings": _readings(contact_id),
+        "events": _events(contact_id),
+        "consents": _consents(contact_id),
+        "pauses": _own(
+            _pause.contact_id == contact_id,
+            _pause.topic,
+            _pause.until,
+            _pause.place,
         ),
-        "campaigns": select(
-            runs.c.campaign, runs.c.started_at, runs.c.ended_at, runs.c.sentence
-        )
-        .where(runs.c.contact_id == contact_id)
-        .order_by(runs.c.id),
-        "messages": select(
-            m.campaign,
-            m.step,
-            m.channel,
-            m.topic,
-            m.state,
-            m.due_at,
-            m.sent_at,
-            m.sentence,
-        )
-        .where(m.contact_id == contact_id)
-        .order_by(m.id),
-        "came_back": back.outerjoin(links, clicked)
-        .where(m.contact_id == contact_id)
-        .order_by(d.at, d.id),
-        "coupons": select(p.coupon, p.code, p.issued_at, p.expires, p.redeemed_at)
-        .where(p.contact_id == contact_id)
-        .order_by(p.id),
-        "counters": select(counters.c.counter, counters.c.balance).where(
-            counters.c.contact_id == contact_id
+        "campaigns": _campaigns(contact_id),
+        "messages": _messages(contact_id),
+        "came_back": _came_back(contact_id),
+        "coupons": _coupons(contact_id),
+        "counters": _own(
+            counters.c.contact_id == contact_id, counters.c.counter, counters.c.balance
         ),
-        "counted": select(entries.counter, entries.amount, entries.balance, entries.at)
-        .where(entries.contact_id == contact_id)
-        .order_by(entries.id),
-        "segments": select(segment_members.c.segment, segment_members.c.since).where(
-            segment_members.c.contact_id == contact_id
+        "counted": _counted(contact_id),
+        "segments": _own(
+            segment_members.c.contact_id == contact_id,
+            segment_members.c.segment,
+            segment_members.c.since,
         ),
-        "tasks": select(
-            t.title,
-            t.notes,
-            t.assign_to,
-            t.created_at,
-            t.due,
-            t.state,
-            t.done_at,
-            t.outcome,
-        )
-        .where(t.contact_id == contact_id)
-        .order_by(t.id),
-        "asked_for_data": select(
-            data_mails.c.asked_at, data_mails.c.state, data_mails.c.ended_at
-        )
-        .where(data_mails.c.contact_id == contact_id)
-        .order_by(data_mails.c.id),
+        "tasks": _tasks(contact_id),
+        "asked_for_data": _asked_for_data(contact_id),
+        "orders": _orders(contact_id),
     }
 
 
+def _own(whose: ColumnElement[bool], *columns: ColumnElement[Any]) -> Select[Any]:
+    return select(*columns).where(whose)
+
+
+def _records(contact_id: int) -> Select[Any]:
+    r = records.c
+    own = _own(
+        r.contact_id == contact_id,
+        r.kind,
+        r.key,
+        r.attributes,
+    )
+    return own.order_by(r.id)
+
+
+def _readings(contact_id: int) -> Select[Any]:
+    r, shown = records.c, readings.c
+    columns = (
+        r.kind,
+        r.key,
+        shown.meter,
+        shown.day,
+        shown.value,
+    )
+    own = _own(r.contact_id == contact_id, *columns)
+    return own.join_from(readings, records, r.id == shown.record_id).order_by(shown.day)
+
+
+def _events(contact_id: int) -> Select[Any]:
+    e = events.c
+    own = _own(
+        e.contact_id == contact_id,
+        e.name,
+        e.key,
+        e.at,
+        e.fields,
+    )
+    return own.order_by(e.at, e.id)
+
+
+def _consents(contact_id: int) -> Select[Any]:
+    word = consent_log.c
+    said = (
+        word.topic,
+        word.channel,
+        word.given,
+        word.at,
+    )
+    proved = (
+        word.source,
+        word.address,
+        word.recorded_at,
+        word.proof,
+    )
+    return _own(
+        word.contact_id == contact_id,
+        *said,
+        *proved,
+    ).order_by(word.id)
+
+
+def _campaigns(contact_id: int) -> Select[Any]:
+    r = runs.c
+    columns = (
+        r.campaign,
+        r.started_at,
+        r.ended_at,
+        r.sentence,
+    )
+    return _own(r.contact_id == contact_id, *columns).order_by(r.id)
+
+
+def _messages(contact_id: int) -> Select[Any]:
+    m = messages.c
+    what = (
+        m.campaign,
+        m.step,
+        m.channel,
+        m.topic,
+    )
+    ended = (
+        m.state,
+        m.due_at,
+        m.sent_at,
+        m.sentence,
+    )
+    return _own(
+        m.contact_id == contact_id,
+        *what,
+        *ended,
+    ).order_by(m.id)
+
+
+def _came_back(contact_id: int) -> Select[Any]:
+    d = deliveries.c
+    columns = (
+        d.kind,
+        d.at,
+        d.meaning,
+        d.reason,
+        links.c.address.label("link"),
+    )
+    own = _own(messages.c.contact_id == contact_id, *columns)
+    of_messages = own.join_from(deliveries, messages, messages.c.id == d.message_id)
+    # Of a click, `reason` is the short name of the link.
+    clicked = and_(
+        d.kind == "clicked",
+        links.c.name == d.reason,
+    )
+    return of_messages.outerjoin(links, clicked).order_by(
+        d.at,
+        d.id,
+    )
+
+
+def _coupons(contact_id: int) -> Select[Any]:
+    c = coupons.c
+    columns = (
+        c.coupon,
+        c.code,
+        c.issued_at,
+        c.expires,
+        c.redeemed_at,
+    )
+    return _own(c.contact_id == contact_id, *columns).order_by(c.id)
+
+
+def _counted(contact_id: int) -> Select[Any]:
+    entry = counter_entries.c
+    columns = (
+        entry.counter,
+        entry.amount,
+        entry.balance,
+        entry.at,
+    )
+    return _own(entry.contact_id == contact_id, *columns).order_by(entry.id)
+
+
+def _tasks(contact_id: int) -> Select[Any]:
+    t = tasks.c
+    given = (
+        t.title,
+        t.notes,
+        t.assign_to,
+        t.created_at,
+        t.due,
+    )
+    ended = (
+        t.state,
+        t.done_at,
+        t.outcome,
+    )
+    return _own(
+        t.contact_id == contact_id,
+        *given,
+        *ended,
+    ).order_by(t.id)
+
+
+def _asked_for_data(contact_id: int) -> Select[Any]:
+    mail = data_mails.c
+    columns = (
+        mail.asked_at,
+        mail.state,
+        mail.ended_at,
+    )
+    return _own(mail.contact_id == contact_id, *columns).order_by(mail.id)
+
+
+def _orders(contact_id: int) -> Select[Any]:
+    # Who ordered it is another person, and not in it.
+    columns = (audit.c.at, audit.c.command, audit.c.why)
+    return _own(audit.c.contact_id == contact_id, *columns).order_by(audit.c.id)
+
+
+# As they are stored: whoever asks has a right to all of it, and not to a selection.
 def _rows(connection: Connection, statement: Select[Any]) -> list[dict[str, Any]]:
     return [
-        {name: _plain(value) for name, value in row._mapping.items()}
-        for row in connection.execute(statement)
+        {name: _plain(value) for name, value in row.items()}
+        for row in connection.execute(statement).mappings()
     ]
 
 

@@ -1,17 +1,34 @@
-"""The ledger: what was decided and done, as the rows that `log`, `preview` and `explain` show."""
+"""The ledger: what was decided and done.
+
+Its rows are those that `log`, `preview` and `explain` show.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, case, cast, literal, null, select, union_all
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    case,
+    cast,
+    literal,
+    null,
+    select,
+    type_coerce,
+    union_all,
+)
 
-from drip.storage.base.columns import Instant
+from drip.storage.base.columns import Instant, Words
 from drip.storage.base.schema import (
     contacts,
+    data_mails,
     judgements,
     messages,
     reasons,
@@ -19,11 +36,20 @@ from drip.storage.base.schema import (
     runs,
     tasks,
 )
-from drip.storage.base.schema_operating import data_mails
+from drip.storage.base.sql import stream_rows
 
-NO_INSTANT = cast(null(), Instant)
+_contact = contacts.c
+
+_judgement = judgements.c
+_message = messages.c
+_run = runs.c
+_task = tasks.c
+
 # Stands where other lines have their campaign: what somebody asked for on a page.
 OWN_DATA = "(own data)"
+_NO_WORDS = type_coerce(null(), Words)
+# PostgreSQL takes a bare NULL of a union for a text.
+_NO_INSTANT = cast(null(), Instant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +75,54 @@ class LedgerRow:
     filled_by: str | None = None
 
 
+# What a line has where nothing else is said.
+_NOTHING: Mapping[str, ColumnElement[Any]] = {
+    "step": _NO_WORDS,
+    "record": _NO_WORDS,
+    "channel": _NO_WORDS,
+    "code": _NO_WORDS,
+    "sentence": _NO_WORDS,
+    "place": _NO_WORDS,
+    "until": _NO_INSTANT,
+    "filled_by": _NO_WORDS,
+}
+_OF_RUN: Mapping[str, ColumnElement[Any]] = {
+    "campaign": _run.campaign,
+    "contact": _contact.key,
+    "record": records.c.key,
+    "occurrence": _run.occurrence,
+    "zone": _contact.zone,
+}
+_OF_MESSAGE: Mapping[str, ColumnElement[Any]] = {
+    "step": _message.step,
+    "channel": _message.channel,
+}
+_SHOWN = tuple(LedgerRow.__slots__)
+# Lines of one instant about one contact come in the order in which they came about:
+# first by the rank of their kind, then by their number in it.
+_COLUMNS = (*_SHOWN, "rank", "number")
+
+
+@dataclass(frozen=True, slots=True)
+class _LedgerLines:
+    """Lines of one kind, and the column that says when each of them was."""
+
+    statement: Select[Any]
+    at: ColumnElement[Any]
+
+    def within(
+        self, since: datetime | None, until: datetime | None, contact: str | None
+    ) -> Select[Any]:
+        found = self.statement.where(self.at.is_not(None))
+        if since is not None:
+            found = found.where(self.at >= since)
+        if until is not None:
+            found = found.where(self.at <= until)
+        if contact is not None:
+            found = found.where(_contact.key == contact)
+        return found
+
+
 def entries(
     connection: Connection,
     *,
@@ -57,250 +131,190 @@ def entries(
     contact: str | None = None,
     campaigns: tuple[str, ...] = (),
 ) -> Iterator[LedgerRow]:
-    """The ledger from `since` up to and including `until`, oldest first, in a stable order."""
-    parts = [
-        _part(
-            statement.where(runs.c.campaign.in_(campaigns)) if campaigns else statement,
-            at,
-            since,
-            until,
-            contact,
-        )
-        for statement, at in (
-            _entered(),
-            _sent(),
-            _settled(),
-            _judged(),
-            _given(),
-            _exited(),
-        )
-    ]
+    """The ledger from `since` up to and including `until`, oldest first.
+
+    The order is stable.
+    """
+    parts = []
+    for lines in (
+        _entered(),
+        _sent(),
+        _settled(),
+        _judged(),
+        _given(),
+        _exited(),
+    ):
+        part = lines.within(since, until, contact)
+        parts.append(part.where(_run.campaign.in_(campaigns)) if campaigns else part)
     if not campaigns or OWN_DATA in campaigns:
-        parts.append(_part(*_answered(), since, until, contact))
-    union = union_all(*parts).subquery()
+        parts.append(_answered().within(since, until, contact))
+    return stream_rows(connection, _in_order(parts), into=LedgerRow)
+
+
+def _in_order(parts: Sequence[Select[Any]]) -> Select[Any]:
+    # Each part is narrowed by columns of its own, of which an index knows.
+    line = union_all(*parts).subquery().c
     order = (
-        union.c.at,
-        union.c.contact,
-        union.c.campaign,
-        union.c.rank,
-        union.c.number,
+        line.at,
+        line.contact,
+        line.campaign,
+        line.rank,
+        line.number,
     )
-    columns = [column for column in union.c if column.name not in ("rank", "number")]
-    for row in connection.execute(select(*columns).order_by(*order)):
-        yield LedgerRow(*row)
+    return select(*(line[name] for name in _SHOWN)).order_by(*order)
 
 
-def _part(
-    statement: Select[Any],
-    at: Any,
-    since: datetime | None,
-    until: datetime | None,
-    contact: str | None,
-) -> Select[Any]:
-    statement = statement.where(at.is_not(None))
-    if since is not None:
-        statement = statement.where(at >= since)
-    if until is not None:
-        statement = statement.where(at <= until)
-    if contact is not None:
-        statement = statement.where(contacts.c.key == contact)
-    return statement
-
-
-def _columns(
-    at: Any,
-    outcome: Any,
-    *,
-    step: Any,
-    channel: Any,
-    reason: Any,
-    until: Any,
+def _lines(
+    rows: FromClause,
+    at: ColumnElement[Any],
+    outcome: ColumnElement[str],
     rank: int,
-    number: Any,
-) -> tuple[Any, ...]:
-    return (
-        at.label("at"),
-        outcome.label("outcome"),
-        runs.c.campaign.label("campaign"),
-        step.label("step"),
-        contacts.c.key.label("contact"),
-        records.c.key.label("record"),
-        runs.c.occurrence.label("occurrence"),
-        channel.label("channel"),
-        reason.code.label("code"),
-        reason.sentence.label("sentence"),
-        reason.place.label("place"),
-        until.label("until"),
-        contacts.c.zone.label("zone"),
-        getattr(reason, "filled_by", null()).label("filled_by"),
-        literal(rank).label("rank"),
-        number.label("number"),
-    )
-
-
-def _of_run(statement: Select[Any]) -> Select[Any]:
-    return statement.join(contacts, contacts.c.id == runs.c.contact_id).outerjoin(
-        records, records.c.id == runs.c.record_id
-    )
-
-
-class _NoReason:
-    """Columns of nothing, for what needs no reason."""
-
-    code = null()
-    sentence = null()
-    place = null()
-
-
-def _entered() -> tuple[Select[Any], Any]:
-    at = runs.c.started_at
-    columns = _columns(
-        at,
-        literal("entered"),
-        step=null(),
-        channel=null(),
-        reason=_NoReason,
-        until=NO_INSTANT,
-        rank=0,
-        number=runs.c.id,
-    )
-    return _of_run(select(*columns).select_from(runs)), at
-
-
-def _exited() -> tuple[Select[Any], Any]:
-    at = runs.c.ended_at
-    columns = _columns(
-        at,
-        literal("exited"),
-        step=null(),
-        channel=null(),
-        reason=runs.c,
-        until=NO_INSTANT,
-        rank=5,
-        number=runs.c.id,
-    )
-    return _of_run(
-        select(*columns).select_from(runs).where(runs.c.code.is_not(None))
-    ), at
-
-
-class _Task:
-    """A task's title, where other lines have their reason."""
-
-    code = null()
-    sentence = tasks.c.title
-    place = tasks.c.place
-
-
-def _given() -> tuple[Select[Any], Any]:
-    at = tasks.c.created_at
-    columns = _columns(
-        at,
-        literal("task"),
-        step=tasks.c.step,
-        channel=null(),
-        reason=_Task,
-        until=NO_INSTANT,
-        rank=3,
-        number=tasks.c.id,
-    )
-    # Those that a message became are told of as that message.
-    own = tasks.c.notes.is_(None)
-    statement = (
-        select(*columns)
-        .select_from(tasks)
-        .join(runs, runs.c.id == tasks.c.run_id)
-        .where(own)
-    )
-    return _of_run(statement), at
-
-
-def _sent() -> tuple[Select[Any], Any]:
-    at = messages.c.sent_at
-    columns = _columns(
-        at,
-        messages.c.state,
-        step=messages.c.step,
-        channel=messages.c.channel,
-        reason=_NoReason,
-        until=NO_INSTANT,
-        rank=2,
-        number=messages.c.id,
-    )
-    statement = (
-        select(*columns)
-        .select_from(messages)
-        .join(runs, runs.c.id == messages.c.run_id)
-    )
-    return _of_run(statement.where(messages.c.state == "sent")), at
-
-
-def _settled() -> tuple[Select[Any], Any]:
-    at = messages.c.settled_at
-    columns = _columns(
-        at,
-        messages.c.state,
-        step=messages.c.step,
-        channel=messages.c.channel,
-        reason=messages.c,
-        until=NO_INSTANT,
-        rank=4,
-        number=messages.c.id,
-    )
-    statement = (
-        select(*columns)
-        .select_from(messages)
-        .join(runs, runs.c.id == messages.c.run_id)
-    )
-    return _of_run(statement.where(messages.c.state.in_(("failed", "held")))), at
-
-
-def _judged() -> tuple[Select[Any], Any]:
-    at = judgements.c.at
-    outcome = case((judgements.c.until.is_(None), "skipped"), else_="deferred")
-    columns = _columns(
-        at,
-        outcome,
-        step=messages.c.step,
-        channel=messages.c.channel,
-        reason=reasons.c,
-        until=judgements.c.until,
-        rank=1,
-        number=judgements.c.id,
-    )
-    statement = (
-        select(*columns)
-        .select_from(judgements)
-        .join(reasons, reasons.c.id == judgements.c.reason_id)
-        .join(messages, messages.c.id == judgements.c.message_id)
-        .join(runs, runs.c.id == messages.c.run_id)
-    )
-    return _of_run(statement), at
-
-
-def _answered() -> tuple[Select[Any], Any]:
-    """Mails that no campaign sent: they have the columns of the others, and mostly nothing in them."""
-    mail, at = data_mails.c, data_mails.c.ended_at
-    failed = mail.state == "failed"
-    columns = {
+    number: ColumnElement[int],
+    columns: Mapping[str, ColumnElement[Any]],
+) -> _LedgerLines:
+    own = {
         "at": at,
-        "outcome": mail.state,
+        "outcome": outcome,
+        "rank": literal(rank),
+        "number": number,
+    }
+    known = {**_NOTHING, **columns, **own}
+    named = (known[name].label(name) for name in _COLUMNS)
+    return _LedgerLines(select(*named).select_from(rows), at)
+
+
+def _with_contact(rows: FromClause) -> FromClause:
+    """Rows of runs, beside whom and what they are about."""
+    joined = rows.join(contacts, _contact.id == _run.contact_id)
+    return joined.outerjoin(records, records.c.id == _run.record_id)
+
+
+def _reason(table: Table) -> Mapping[str, ColumnElement[Any]]:
+    columns = table.c
+    return {
+        "code": columns.code,
+        "sentence": columns.sentence,
+        "place": columns.place,
+    }
+
+
+def _entered() -> _LedgerLines:
+    return _lines(
+        _with_contact(runs),
+        _run.started_at,
+        literal("entered"),
+        rank=0,
+        number=_run.id,
+        columns=_OF_RUN,
+    )
+
+
+def _judged() -> _LedgerLines:
+    rows = (
+        judgements.join(reasons, reasons.c.id == _judgement.reason_id)
+        .join(messages, _message.id == _judgement.message_id)
+        .join(runs, _run.id == _message.run_id)
+    )
+    until = _judgement.until
+    why = {
+        **_reason(reasons),
+        "filled_by": reasons.c.filled_by,
+        "until": until,
+    }
+    return _lines(
+        _with_contact(rows),
+        _judgement.at,
+        case((until.is_(None), "skipped"), else_="deferred"),
+        rank=1,
+        number=_judgement.id,
+        columns={**_OF_RUN, **_OF_MESSAGE, **why},
+    )
+
+
+def _sent() -> _LedgerLines:
+    lines = _lines(
+        _with_contact(messages.join(runs, _run.id == _message.run_id)),
+        _message.sent_at,
+        _message.state,
+        rank=2,
+        number=_message.id,
+        columns={**_OF_RUN, **_OF_MESSAGE},
+    )
+    sent = lines.statement.where(_message.state == "sent")
+    return _LedgerLines(sent, lines.at)
+
+
+def _given() -> _LedgerLines:
+    """Tasks. Their title stands where other lines have their reason."""
+    title = {
+        "sentence": _task.title,
+        "place": _task.place,
+    }
+    lines = _lines(
+        _with_contact(tasks.join(runs, _run.id == _task.run_id)),
+        _task.created_at,
+        literal("task"),
+        rank=3,
+        number=_task.id,
+        columns={
+            **_OF_RUN,
+            **title,
+            "step": _task.step,
+        },
+    )
+    # Those that a message became have the line of that message.
+    return _LedgerLines(
+        lines.statement.where(_task.notes.is_(None)),
+        lines.at,
+    )
+
+
+def _settled() -> _LedgerLines:
+    lines = _lines(
+        _with_contact(messages.join(runs, _run.id == _message.run_id)),
+        _message.settled_at,
+        _message.state,
+        rank=4,
+        number=_message.id,
+        columns={**_OF_RUN, **_OF_MESSAGE, **_reason(messages)},
+    )
+    settled = lines.statement.where(_message.state.in_(("failed", "held")))
+    return _LedgerLines(settled, lines.at)
+
+
+def _exited() -> _LedgerLines:
+    lines = _lines(
+        _with_contact(runs),
+        _run.ended_at,
+        literal("exited"),
+        rank=5,
+        number=_run.id,
+        columns={**_OF_RUN, **_reason(runs)},
+    )
+    return _LedgerLines(
+        lines.statement.where(_run.code.is_not(None)),
+        lines.at,
+    )
+
+
+def _answered() -> _LedgerLines:
+    """Mails that no campaign sent, with somebody's own data."""
+    mail = data_mails.c
+    failed = mail.state == "failed"
+    columns: Mapping[str, ColumnElement[Any]] = {
         "campaign": literal(OWN_DATA),
-        "step": null(),
-        "contact": contacts.c.key,
-        "record": null(),
+        "contact": _contact.key,
         "occurrence": literal(""),
         "channel": literal("email"),
         "code": case((failed, mail.state)),
         "sentence": case((failed, mail.answer)),
-        "place": null(),
-        "until": NO_INSTANT,
-        "zone": contacts.c.zone,
-        "filled_by": null(),
-        "rank": literal(2),
-        "number": mail.id,
+        "zone": _contact.zone,
     }
-    named = [column.label(name) for name, column in columns.items()]
-    return select(*named).join_from(
-        data_mails, contacts, contacts.c.id == mail.contact_id
-    ), at
+    return _lines(
+        data_mails.join(contacts, _contact.id == mail.contact_id),
+        mail.ended_at,
+        mail.state,
+        rank=2,
+        number=mail.id,
+        columns=columns,
+    )

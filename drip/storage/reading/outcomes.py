@@ -5,16 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, func, select
 
 from drip.storage.base.schema import deliveries, judgements, messages, reasons, runs
+from drip.storage.base.sql import select_as, typed_rows
+
+_delivery = deliveries.c
+_judgement = judgements.c
+_message = messages.c
+_reason = reasons.c
+_run = runs.c
 
 
 @dataclass(frozen=True, slots=True)
 class RunOutcome:
-    """A run. `held_out` is one that gets nothing, for comparison; `arms` are those of its splits, by step."""
+    """A run.
+
+    `held_out` is one that gets nothing, for comparison; `arms` are those of its
+    splits, by step.
+    """
 
     contact_id: int
     record_id: int
@@ -33,78 +44,112 @@ class Period:
 
     def holds(self) -> tuple[ColumnElement[bool], ...]:
         return (
-            runs.c.campaign == self.campaign,
-            runs.c.started_at >= self.since,
-            runs.c.started_at < self.until,
+            _run.campaign == self.campaign,
+            _run.started_at >= self.since,
+            _run.started_at < self.until,
         )
+
+
+class _BegunRun(NamedTuple):
+    contact_id: int
+    record_id: int
+    started_at: datetime
+    code: str | None
+    arms: dict[str, Any] | None
+
+
+class StepCount(NamedTuple):
+    """So many messages of a step and channel, of a kind (or in a state)."""
+
+    step: str
+    channel: str
+    kind: str
+    messages: int
+
+
+class CodeCount(NamedTuple):
+    """So many messages did not go for a reason."""
+
+    code: str
+    messages: int
 
 
 def begun(connection: Connection, period: Period) -> list[RunOutcome]:
     """Its runs, oldest first."""
-    columns = (
-        runs.c.contact_id,
-        runs.c.record_id,
-        runs.c.started_at,
-        runs.c.code,
-        runs.c.arms,
-    )
-    statement = (
-        select(*columns).where(*period.holds()).order_by(runs.c.started_at, runs.c.id)
-    )
-    return [
-        RunOutcome(
-            contact,
-            record,
-            at,
-            code == "holdout",
-            {step: int(arm["arm"]) for step, arm in (arms or {}).items()},
-        )
-        for contact, record, at, code, arms in connection.execute(statement)
-    ]
+    its_runs = select_as(runs, _BegunRun).where(*period.holds())
+    oldest_first = its_runs.order_by(_run.started_at, _run.id)
+    return [_outcome(run) for run in typed_rows(connection, oldest_first, _BegunRun)]
 
 
-def ends(connection: Connection, period: Period) -> Sequence[tuple[str, str, str, int]]:
+def _outcome(run: _BegunRun) -> RunOutcome:
+    return RunOutcome(
+        run.contact_id,
+        run.record_id,
+        run.started_at,
+        held_out=run.code == "holdout",
+        arms={step: int(came["arm"]) for step, came in (run.arms or {}).items()},
+    )
+
+
+def ends(connection: Connection, period: Period) -> Sequence[StepCount]:
     """How many of its messages are in which state, by step and channel."""
-    columns = (messages.c.step, messages.c.channel, messages.c.state)
-    joined = select(*columns, func.count()).join(runs, runs.c.id == messages.c.run_id)
-    return _rows(
-        connection, joined.where(*period.holds()).group_by(*columns).order_by(*columns)
+    key = (
+        _message.step,
+        _message.channel,
+        _message.state.label("kind"),
     )
-
-
-def came_back(
-    connection: Connection, period: Period
-) -> Sequence[tuple[str, str, str, int]]:
-    """How many of its messages something came back of, by step, channel and kind; what machines opened does not count."""
-    columns = (messages.c.step, messages.c.channel, deliveries.c.kind)
-    number = func.count(func.distinct(deliveries.c.message_id))
-    joined = select(*columns, number).join(
-        messages, messages.c.id == deliveries.c.message_id
+    counted = (
+        select(*key, func.count().label("messages"))
+        .join(runs, _run.id == _message.run_id)
+        .where(*period.holds())
+        .group_by(*key)
+        .order_by(*key)
     )
-    joined = joined.join(runs, runs.c.id == messages.c.run_id).where(
-        *period.holds(), deliveries.c.meaning != "machine"
+    return typed_rows(connection, counted, into=StepCount)
+
+
+def came_back(connection: Connection, period: Period) -> Sequence[StepCount]:
+    """How many of its messages something came back of, by step, channel and kind.
+
+    What machines opened does not count.
+    """
+    key = (
+        _message.step,
+        _message.channel,
+        _delivery.kind,
     )
-    return _rows(connection, joined.group_by(*columns).order_by(*columns))
+    counted = (
+        select(
+            *key,
+            func.count(_delivery.message_id.distinct()).label("messages"),
+        )
+        .join(messages, _message.id == _delivery.message_id)
+        .join(runs, _run.id == _message.run_id)
+        .where(*period.holds(), _delivery.meaning != "machine")
+        .group_by(*key)
+        .order_by(*key)
+    )
+    return typed_rows(connection, counted, into=StepCount)
 
 
-def not_sent(connection: Connection, period: Period) -> Sequence[tuple[str, int]]:
-    """Why its messages did not go: how many for each code, the most frequent first."""
-    number = func.count(func.distinct(judgements.c.message_id))
+# What a message waited for before is not in it, only what ended it.
+def not_sent(connection: Connection, period: Period) -> Sequence[CodeCount]:
+    """Why its messages did not go, and how many: the most frequent reason first."""
+    count = func.count(_judgement.message_id.distinct())
     joined = (
-        select(reasons.c.code, number)
-        .select_from(judgements)
-        .join(reasons, reasons.c.id == judgements.c.reason_id)
-        .join(messages, messages.c.id == judgements.c.message_id)
-        .join(runs, runs.c.id == messages.c.run_id)
+        judgements.join(reasons, _reason.id == _judgement.reason_id)
+        .join(messages, _message.id == _judgement.message_id)
+        .join(runs, _run.id == _message.run_id)
     )
-    skipped = joined.where(
-        *period.holds(), judgements.c.until.is_(None), messages.c.state == "skipped"
+    skipped = (
+        _judgement.until.is_(None),
+        _message.state == "skipped",
     )
-    return _rows(
-        connection,
-        skipped.group_by(reasons.c.code).order_by(number.desc(), reasons.c.code),
+    by_code = (
+        select(_reason.code, count.label("messages"))
+        .select_from(joined)
+        .where(*period.holds(), *skipped)
+        .group_by(_reason.code)
+        .order_by(count.desc(), _reason.code)
     )
-
-
-def _rows(connection: Connection, statement: Any) -> list[Any]:
-    return [tuple(row) for row in connection.execute(statement)]
+    return typed_rows(connection, by_code, into=CodeCount)

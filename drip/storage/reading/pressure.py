@@ -1,10 +1,15 @@
-"""The pressure that caps put on campaigns, from the ledger: who displaced whom, who was at a limit."""
+"""The pressure that caps put on campaigns, from the ledger.
+
+Who displaced whom, and who was at a limit.
+"""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -15,19 +20,25 @@ from sqlalchemy import (
     type_coerce,
 )
 
-from drip.core.calendar import millis
+from drip.core.calendar import MILLISECOND, millis
 from drip.storage.base.columns import Number
 from drip.storage.base.schema import judgements, messages, reasons
+from drip.storage.base.sql import typed_rows
+
+_judgement = judgements.c
+_message = messages.c
+_reason = reasons.c
 
 
 @dataclass
 class Pressure:
     """What caps did in a time.
 
-    `displaced` counts messages that a cap held back, by their campaign and a campaign that had filled it; one message can
-    be displaced by several. `limits` are how many people were at each cap, by its place; `held_back` counts by place and
-    outcome (`skipped`, `deferred`); `sent`, `skipped` and `deferred` count messages by campaign, the latter two those of
-    caps only.
+    `displaced` counts messages that a cap held back, by their campaign and a campaign
+    that had filled it; one message can be displaced by several. `limits` are how many
+    people were at each cap, by its place; `held_back` counts by place and outcome
+    (`skipped`, `deferred`); `sent`, `skipped` and `deferred` count messages by
+    campaign, the latter two those of caps only.
     """
 
     displaced: Counter[tuple[str, str]] = field(default_factory=Counter)
@@ -49,59 +60,145 @@ class Pressure:
         )
 
 
+class _Capped(NamedTuple):
+    campaign: str
+    place: str
+    filled_by: str | None
+    waits: bool
+    messages: int
+
+    @property
+    def outcome(self) -> str:
+        return "deferred" if self.waits else "skipped"
+
+
+class _AtLimit(NamedTuple):
+    place: str
+    people: int
+
+
+class _SentByCampaign(NamedTuple):
+    campaign: str
+    messages: int
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """The part of the ledger that is asked for: some campaigns, or all for none."""
+
+    since: datetime
+    until: datetime
+    campaigns: tuple[str, ...]
+
+    def capped(self) -> list[ColumnElement[bool]]:
+        at = _judgement.at
+        by_cap = _reason.code == "cap"
+        return [
+            by_cap,
+            at >= self.since,
+            at <= self.until,
+            *self._of_campaigns(),
+        ]
+
+    def sent(self) -> list[ColumnElement[bool]]:
+        at, left = _message.sent_at, _message.state == "sent"
+        return [
+            left,
+            at >= self.since,
+            at <= self.until,
+            *self._of_campaigns(),
+        ]
+
+    def _of_campaigns(self) -> list[ColumnElement[bool]]:
+        return [_message.campaign.in_(self.campaigns)] if self.campaigns else []
+
+
+_JUDGED = judgements.join(messages, _message.id == _judgement.message_id).join(
+    reasons, _reason.id == _judgement.reason_id
+)
+
+
 def pressure(
     connection: Connection,
     since: datetime,
     until: datetime,
     campaigns: tuple[str, ...] = (),
 ) -> Pressure:
-    """The pressure from `since` up to and including `until`; of some campaigns if they are named."""
+    """The pressure from `since` up to and including `until`.
+
+    It is of some campaigns if they are named.
+    """
+    asked = _Asked(since, until, campaigns)
     found = Pressure()
-    m, j = messages.c, judgements.c
-    of = [m.campaign.in_(campaigns)] if campaigns else []
-    capped = (reasons.c.code == "cap", j.at >= since, j.at <= until, *of)
-    joined = judgements.join(messages, m.id == j.message_id).join(
-        reasons, reasons.c.id == j.reason_id
-    )
-    waits = j.until.is_not(None)
-    columns = (m.campaign, reasons.c.place, reasons.c.filled_by, waits)
-    counted = (
-        select(*columns, func.count())
-        .select_from(joined)
-        .where(*capped)
-        .group_by(*columns)
-    )
-    for campaign, place, filled_by, deferred, count in connection.execute(counted):
-        (found.deferred if deferred else found.skipped)[campaign] += count
-        found.held_back[place, "deferred" if deferred else "skipped"] += count
-        for other in (filled_by or "").split(","):
-            if other:
-                found.displaced[campaign, other] += count
-    people = (
-        select(reasons.c.place, func.count(m.contact_id.distinct()))
-        .select_from(joined)
-        .where(*capped)
-    )
-    found.limits = {
-        row[0]: row[1] for row in connection.execute(people.group_by(reasons.c.place))
-    }
-    left = select(m.campaign, func.count()).where(
-        m.state == "sent", m.sent_at >= since, m.sent_at <= until, *of
-    )
-    found.sent = Counter(
-        {row[0]: row[1] for row in connection.execute(left.group_by(m.campaign))}
-    )
+    for row in _capped(connection, asked):
+        by_campaign = found.deferred if row.waits else found.skipped
+        by_campaign[row.campaign] += row.messages
+        found.held_back[row.place, row.outcome] += row.messages
+        for other in filter(None, (row.filled_by or "").split(",")):
+            found.displaced[row.campaign, other] += row.messages
+    found.limits = _limits(connection, asked)
+    found.sent = _sent(connection, asked)
     return found
+
+
+def _capped(connection: Connection, asked: _Asked) -> Iterable[_Capped]:
+    key = (
+        _message.campaign,
+        _reason.place,
+        _reason.filled_by,
+        _judgement.until.is_not(None).label("waits"),
+    )
+    counted = (
+        select(*key, func.count().label("messages"))
+        .select_from(_JUDGED)
+        .where(*asked.capped())
+        .group_by(*key)
+    )
+    return typed_rows(connection, counted, into=_Capped)
+
+
+def _limits(connection: Connection, asked: _Asked) -> dict[str, int]:
+    people = func.count(_message.contact_id.distinct()).label("people")
+    by_place = (
+        select(_reason.place, people)
+        .select_from(_JUDGED)
+        .where(*asked.capped())
+        .group_by(_reason.place)
+    )
+    return dict(typed_rows(connection, by_place, into=_AtLimit))
+
+
+def _sent(connection: Connection, asked: _Asked) -> Counter[str]:
+    by_campaign = (
+        select(_message.campaign, func.count().label("messages"))
+        .where(*asked.sent())
+        .group_by(_message.campaign)
+    )
+    return Counter(dict(typed_rows(connection, by_campaign, into=_SentByCampaign)))
 
 
 @dataclass(frozen=True, slots=True)
 class Stretch:
-    """A part of a time, from `start` on: messages that left, and what caps skipped and put off."""
+    """A part of a time, from `start` on.
+
+    Messages that left, and what caps skipped and put off.
+    """
 
     start: datetime
     sent: int
     skipped: int
     deferred: int
+
+
+class _HeldInPart(NamedTuple):
+    part: int
+    waits: bool
+    messages: int
+
+
+class _SentInPart(NamedTuple):
+    part: int
+    messages: int
 
 
 def stretches(
@@ -111,43 +208,69 @@ def stretches(
     length: timedelta,
     campaigns: tuple[str, ...] = (),
 ) -> list[Stretch]:
-    """The time from `since` to `until` in parts of one length, the last of which may be shorter."""
-    m, j = messages.c, judgements.c
-    of = [m.campaign.in_(campaigns)] if campaigns else []
-    joined = judgements.join(messages, m.id == j.message_id).join(
-        reasons, reasons.c.id == j.reason_id
-    )
-    part = _part_of(j.at, since, length)
-    waits = j.until.is_not(None)
-    held = select(part, waits, func.count()).select_from(joined)
-    held = held.where(
-        reasons.c.code == "cap", j.at >= since, j.at < until, *of
-    ).group_by(part, waits)
-    counts: Counter[tuple[int, str]] = Counter()
-    for number, deferred, count in connection.execute(held):
-        counts[number, "deferred" if deferred else "skipped"] += count
-    part = _part_of(m.sent_at, since, length)
-    left = select(part, func.count()).where(
-        m.state == "sent", m.sent_at >= since, m.sent_at < until, *of
-    )
-    for number, count in connection.execute(left.group_by(part)):
-        counts[number, "sent"] += count
+    """The time from `since` to `until` in parts of one length.
+
+    The last of them may be shorter.
+    """
+    # Without the instant at which it ends: that would begin a part of its own.
+    asked = _Asked(since, until - MILLISECOND, campaigns)
+    sent: Counter[int] = Counter()
+    skipped: Counter[int] = Counter()
+    deferred: Counter[int] = Counter()
+    for row in _held_in_parts(connection, asked, length):
+        (deferred if row.waits else skipped)[row.part] += row.messages
+    for part, messages_sent in _sent_in_parts(connection, asked, length):
+        sent[part] += messages_sent
     parts = -(-(until - since) // length)
     return [
         Stretch(
-            since + n * length,
-            *(counts[n, what] for what in ("sent", "skipped", "deferred")),
+            since + part * length,
+            sent[part],
+            skipped[part],
+            deferred[part],
         )
-        for n in range(parts)
+        for part in range(parts)
     ]
+
+
+def _held_in_parts(
+    connection: Connection, asked: _Asked, length: timedelta
+) -> Iterable[_HeldInPart]:
+    part = _part_of(
+        _judgement.at,
+        asked.since,
+        length,
+    ).label("part")
+    waits = _judgement.until.is_not(None).label("waits")
+    counted = (
+        select(part, waits, func.count().label("messages"))
+        .select_from(_JUDGED)
+        .where(*asked.capped())
+        .group_by(part, waits)
+    )
+    return typed_rows(connection, counted, into=_HeldInPart)
+
+
+def _sent_in_parts(
+    connection: Connection, asked: _Asked, length: timedelta
+) -> Iterable[_SentInPart]:
+    part = _part_of(
+        _message.sent_at,
+        asked.since,
+        length,
+    ).label("part")
+    counted = (
+        select(part, func.count().label("messages")).where(*asked.sent()).group_by(part)
+    )
+    return typed_rows(connection, counted, into=_SentInPart)
 
 
 def _part_of(
     at: ColumnElement[datetime], since: datetime, length: timedelta
 ) -> ColumnElement[int]:
     """The number of the part in which an instant lies."""
-    # Written out: a server does not see that two parameters are the same number, and what is grouped by has to be.
+    # Written out: a server does not see that two parameters are the same number, and
+    # what is grouped by has to be.
     first = literal_column(str(millis(since)), Number)
-    return (type_coerce(at, Number) - first) // literal_column(
-        str(length // timedelta(milliseconds=1)), Number
-    )
+    step = literal_column(str(length // MILLISECOND), Number)
+    return (type_coerce(at, Number) - first) // step

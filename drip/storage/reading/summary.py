@@ -1,11 +1,14 @@
-"""The ledger in sums: what went out when, and what did not and why. As `ledger`, but for a million lines at once."""
+"""The ledger in sums: what went out when, and what did not and why.
+
+As `ledger`, but for a million lines at once.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -13,7 +16,6 @@ from sqlalchemy import (
     Connection,
     FromClause,
     Integer,
-    Select,
     Table,
     Text,
     and_,
@@ -32,11 +34,21 @@ from drip.storage.base.schema import (
     runs,
     tasks,
 )
+from drip.storage.base.sql import Readable, one_row, typed_rows
+
+_contact = contacts.c
+
+_judgement = judgements.c
+_message = messages.c
+_run = runs.c
 
 
 @dataclass(frozen=True, slots=True)
 class Leaving:
-    """So many messages of a step that left at one instant to people of one zone (None: the workspace's)."""
+    """So many messages of a step that left at one instant to people of one zone.
+
+    None is the workspace's zone.
+    """
 
     campaign: str
     step: str
@@ -47,7 +59,10 @@ class Leaving:
 
 @dataclass(frozen=True, slots=True)
 class Why:
-    """So many lines of a campaign with one reason, about so many people. The rest is the first one's."""
+    """So many lines of a campaign with one reason, about so many people.
+
+    The rest is the first one's.
+    """
 
     campaign: str
     code: str
@@ -58,10 +73,24 @@ class Why:
     contact: str
     sentence: str
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """What lines are counted by."""
+        return self.campaign, self.code, self.place
+
+    def with_others(self, other: Why) -> Why:
+        """Both together, where nobody is in both."""
+        first = min(self, other, key=lambda why: (why.at, why.contact))
+        count, people = self.count + other.count, self.people + other.people
+        return replace(first, count=count, people=people)
+
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The ledger of a time. `people` got something; `refused` ended without, `waits` were put off."""
+    """The ledger of a time.
+
+    `people` got something; `refused` ended without, `waits` were put off.
+    """
 
     people: int
     sent: tuple[Leaving, ...]
@@ -82,17 +111,9 @@ class Summary:
 
 def _together(some: Iterable[Why], others: Iterable[Why]) -> tuple[Why, ...]:
     found: dict[tuple[str, str, str], Why] = {}
-    for each in (*some, *others):
-        key = (each.campaign, each.code, each.place)
-        known = found.get(key, each)
-        first = min(known, each, key=lambda why: (why.at, why.contact))
-        both = known is not each
-        count, people = (
-            (known.count + each.count, known.people + each.people)
-            if both
-            else (each.count, each.people)
-        )
-        found[key] = replace(first, count=count, people=people)
+    for why in (*some, *others):
+        known = found.get(why.key)
+        found[why.key] = known.with_others(why) if known else why
     return tuple(found[key] for key in sorted(found))
 
 
@@ -104,45 +125,15 @@ def summary(
 ) -> Summary:
     """The sums of the ledger from `since` up to and including `until`."""
     part = _Part(since, until, campaigns)
-    m = messages.c
-    left = and_(m.state == "sent", part.holds(m.sent_at, m.campaign))
-    columns = (m.campaign, m.step, m.sent_at, contacts.c.zone)
-    joined = messages.join(contacts, contacts.c.id == m.contact_id)
-    sent = (
-        select(*columns, func.count())
-        .select_from(joined)
-        .where(left)
-        .group_by(*columns)
-        .order_by(*columns)
-    )
-    people = connection.execute(
-        select(func.count(m.contact_id.distinct())).where(left)
-    ).scalar_one()
-    skipped = and_(
-        judgements.c.until.is_(None), part.holds(judgements.c.at, m.campaign)
-    )
-    settled = and_(
-        m.state.in_(("failed", "held")), part.holds(m.settled_at, m.campaign)
-    )
-    ended = and_(runs.c.code.is_not(None), part.holds(runs.c.ended_at, runs.c.campaign))
-    waits = and_(
-        judgements.c.until.is_not(None), part.holds(judgements.c.at, m.campaign)
-    )
+    people = select(func.count(_message.contact_id.distinct())).where(part.sent())
+    line = part.lines().subquery().c
+    named = select(line.campaign).distinct()
     return Summary(
-        people=people,
-        sent=tuple(Leaving(*row) for row in connection.execute(sent)),
-        refused=tuple(
-            _reasons(
-                connection,
-                _lines(JUDGED, skipped),
-                _lines(SETTLED, settled),
-                _lines(ENDED, ended),
-            )
-        ),
-        waits=tuple(_reasons(connection, _lines(JUDGED, waits))),
-        campaigns=frozenset(
-            connection.scalars(select(part.lines().subquery().c.campaign).distinct())
-        ),
+        people=one_row(connection, people, into=int),
+        sent=_sent(connection, part),
+        refused=_reasons(connection, *_refused(part)),
+        waits=_reasons(connection, _waits(part)),
+        campaigns=frozenset(typed_rows(connection, named, into=str)),
     )
 
 
@@ -157,120 +148,210 @@ class _Part:
     def holds(
         self, at: ColumnElement[Any], campaign: ColumnElement[Any]
     ) -> ColumnElement[bool]:
-        inside = and_(at >= self.since, at <= self.until)
+        inside = and_(
+            at >= self.since,
+            at <= self.until,
+        )
         return and_(inside, campaign.in_(self.campaigns)) if self.campaigns else inside
+
+    def started(self) -> ColumnElement[bool]:
+        return self.holds(_run.started_at, _run.campaign)
+
+    def ended(self) -> ColumnElement[bool]:
+        exited = _run.code.is_not(None)
+        return and_(exited, self.holds(_run.ended_at, _run.campaign))
+
+    def sent(self) -> ColumnElement[bool]:
+        left = _message.state == "sent"
+        return and_(left, self.holds(_message.sent_at, _message.campaign))
+
+    def settled(self) -> ColumnElement[bool]:
+        failed = _message.state.in_(("failed", "held"))
+        return and_(failed, self.holds(_message.settled_at, _message.campaign))
+
+    def judged(self) -> ColumnElement[bool]:
+        return self.holds(_judgement.at, _message.campaign)
+
+    def given(self) -> ColumnElement[bool]:
+        # Those that a message became have the line of that message.
+        own = tasks.c.notes.is_(None)
+        return and_(own, self.holds(tasks.c.created_at, _run.campaign))
 
     def lines(self) -> CompoundSelect[Any]:
         """The campaign and contact of every line."""
-        m = messages.c
-        of_run, of_message = (
-            (runs.c.campaign, runs.c.contact_id),
-            (m.campaign, m.contact_id),
-        )
-        judged = judgements.join(messages, m.id == judgements.c.message_id)
-        given = tasks.join(runs, runs.c.id == tasks.c.run_id)
+        of_run = select(_run.campaign, _run.contact_id)
+        of_message = select(_message.campaign, _message.contact_id)
+        judged = judgements.join(messages, _message.id == _judgement.message_id)
+        given = tasks.join(runs, _run.id == tasks.c.run_id)
         return union_all(
-            select(*of_run).where(self.holds(runs.c.started_at, runs.c.campaign)),
-            select(*of_run).where(
-                runs.c.code.is_not(None), self.holds(runs.c.ended_at, runs.c.campaign)
-            ),
-            select(*of_message).where(
-                m.state == "sent", self.holds(m.sent_at, m.campaign)
-            ),
-            select(*of_message).where(
-                m.state.in_(("failed", "held")), self.holds(m.settled_at, m.campaign)
-            ),
-            select(*of_message)
-            .select_from(judged)
-            .where(self.holds(judgements.c.at, m.campaign)),
-            select(*of_run)
-            .select_from(given)
-            .where(
-                tasks.c.notes.is_(None), self.holds(tasks.c.created_at, runs.c.campaign)
-            ),
+            of_run.where(self.started()),
+            of_run.where(self.ended()),
+            of_message.where(self.sent()),
+            of_message.where(self.settled()),
+            of_message.select_from(judged).where(self.judged()),
+            of_run.select_from(given).where(self.given()),
         )
+
+
+def _sent(connection: Connection, part: _Part) -> tuple[Leaving, ...]:
+    key = (
+        _message.campaign,
+        _message.step,
+        _message.sent_at.label("at"),
+        _contact.zone,
+    )
+    counted = (
+        select(*key, func.count().label("count"))
+        .join(contacts, _contact.id == _message.contact_id)
+        .where(part.sent())
+        .group_by(*key)
+        .order_by(*key)
+    )
+    return tuple(typed_rows(connection, counted, into=Leaving))
 
 
 @dataclass(frozen=True, slots=True)
-class _Kind:
-    """Where lines with a reason come from: the rows, what tells them apart, when and about whom they are."""
+class _ReasonedLines:
+    """Where lines with a reason come from.
 
+    The rows, what tells them apart, when and about whom they are, and the table that
+    has the reason's words. The mark names the kind in what a database compares.
+    """
+
+    mark: str
     rows: FromClause
     number: ColumnElement[int]
     at: ColumnElement[Any]
     campaign: ColumnElement[str]
     contact_id: ColumnElement[int]
-    told: Table
+    reason: Table
 
 
-JUDGED = _Kind(
-    judgements.join(messages, messages.c.id == judgements.c.message_id).join(
-        reasons, reasons.c.id == judgements.c.reason_id
+JUDGED = _ReasonedLines(
+    "1",
+    judgements.join(messages, _message.id == _judgement.message_id).join(
+        reasons, reasons.c.id == _judgement.reason_id
     ),
-    judgements.c.id,
-    judgements.c.at,
-    messages.c.campaign,
-    messages.c.contact_id,
+    _judgement.id,
+    _judgement.at,
+    _message.campaign,
+    _message.contact_id,
     reasons,
 )
-SETTLED = _Kind(
+SETTLED = _ReasonedLines(
+    "2",
     messages,
-    messages.c.id,
-    messages.c.settled_at,
-    messages.c.campaign,
-    messages.c.contact_id,
+    _message.id,
+    _message.settled_at,
+    _message.campaign,
+    _message.contact_id,
     messages,
 )
-ENDED = _Kind(
-    runs, runs.c.id, runs.c.ended_at, runs.c.campaign, runs.c.contact_id, runs
+ENDED = _ReasonedLines(
+    "3",
+    runs,
+    _run.id,
+    _run.ended_at,
+    _run.campaign,
+    _run.contact_id,
+    runs,
 )
-KINDS = {"1": JUDGED, "2": SETTLED, "3": ENDED}
+KINDS = {kind.mark: kind for kind in (JUDGED, SETTLED, ENDED)}
 
 
-def _lines(kind: _Kind, where: ColumnElement[bool]) -> Select[Any]:
-    """The lines of a kind: what they are grouped by, whom they are about, and what says which one was first."""
-    mark = next(mark for mark, each in KINDS.items() if each is kind)
-    told = (
-        func.coalesce(kind.told.c[name], "").label(name) for name in ("code", "place")
+def _refused(part: _Part) -> tuple[Readable, ...]:
+    skipped = and_(_judgement.until.is_(None), part.judged())
+    return (
+        _lines(JUDGED, skipped),
+        _lines(SETTLED, part.settled()),
+        _lines(ENDED, part.ended()),
     )
-    # Instants of our age have as many digits.
-    first = (
-        type_coerce(kind.at, Integer).cast(Text) + f"/{mark}/" + kind.number.cast(Text)
-    )
+
+
+def _waits(part: _Part) -> Readable:
+    return _lines(JUDGED, and_(_judgement.until.is_not(None), part.judged()))
+
+
+def _lines(kind: _ReasonedLines, where: ColumnElement[bool]) -> Readable:
+    """The lines of a kind.
+
+    What they are grouped by, whom they are about, and what says which one was first.
+    """
+    reason = kind.reason.c
+    # Instants of our age have as many digits, so that the first is the least text.
+    instant = type_coerce(kind.at, Integer).cast(Text)
+    first = instant + f"/{kind.mark}/" + kind.number.cast(Text)
     columns = (
         kind.campaign.label("campaign"),
-        *told,
+        func.coalesce(reason.code, "").label("code"),
+        func.coalesce(reason.place, "").label("place"),
         kind.contact_id.label("contact_id"),
         first.label("first"),
     )
     return select(*columns).select_from(kind.rows).where(where)
 
 
-def _reasons(connection: Connection, *lines: Select[Any]) -> Iterator[Why]:
+class _CountedReason(NamedTuple):
+    campaign: str
+    code: str
+    place: str
+    lines: int
+    people: int
+    first: str
+
+
+class _FirstLine(NamedTuple):
+    contact: str
+    sentence: str | None
+
+
+def _reasons(connection: Connection, *lines: Readable) -> tuple[Why, ...]:
     """These lines by campaign, code and place."""
-    each = union_all(*lines).subquery().c
-    key = (each.campaign, each.code, each.place)
-    sums = select(
-        *key, func.count(), func.count(each.contact_id.distinct()), func.min(each.first)
+    line = union_all(*lines).subquery().c
+    key = (
+        line.campaign,
+        line.code,
+        line.place,
     )
-    for campaign, code, place, count, people, first in connection.execute(
-        sums.group_by(*key).order_by(*key)
-    ):
-        yield Why(campaign, code, place, count, people, *_first(connection, first))
+    counted = (
+        select(
+            *key,
+            func.count().label("lines"),
+            func.count(line.contact_id.distinct()).label("people"),
+            func.min(line.first).label("first"),
+        )
+        .group_by(*key)
+        .order_by(*key)
+    )
+    # The first line of each is asked for by its number: joined to all lines, its words
+    # would be carried through the sorting.
+    found = typed_rows(connection, counted, into=_CountedReason)
+    return tuple(_why(connection, reason) for reason in found)
 
 
-def _first(connection: Connection, first: str) -> tuple[datetime, str, str]:
-    """When a line is from, whom it is about, and its sentence."""
-    at, mark, number = first.split("/")
+def _why(connection: Connection, reason: _CountedReason) -> Why:
+    """With when its first line was, whom that was about, and its sentence."""
+    at, mark, number = reason.first.split("/")
     kind = KINDS[mark]
-    whose = kind.rows.join(contacts, contacts.c.id == kind.contact_id)
-    statement = (
-        select(contacts.c.key, kind.told.c.sentence)
-        .select_from(whose)
+    line = (
+        select(
+            _contact.key.label("contact"),
+            kind.reason.c.sentence,
+        )
+        .select_from(kind.rows.join(contacts, _contact.id == kind.contact_id))
         .where(kind.number == int(number))
     )
-    contact, sentence = connection.execute(statement).one()
-    return from_millis(int(at)), contact, sentence or ""
+    first = one_row(connection, line, into=_FirstLine)
+    return Why(
+        reason.campaign,
+        reason.code,
+        reason.place,
+        reason.lines,
+        reason.people,
+        from_millis(int(at)),
+        first.contact,
+        first.sentence or "",
+    )
 
 
 def busiest(
@@ -280,15 +361,15 @@ def busiest(
     campaigns: tuple[str, ...],
     most: int,
 ) -> list[str]:
-    """The contacts about whom the ledger has most to say in this time, in order of their keys."""
-    each = _Part(since, until, campaigns).lines().subquery()
-    named = (
-        select(contacts.c.key)
-        .join(each, each.c.contact_id == contacts.c.id)
-        .group_by(contacts.c.id, contacts.c.key)
+    """The contacts about whom the ledger has most to say in this time.
+
+    They are in order of their keys.
+    """
+    line = _Part(since, until, campaigns).lines().subquery()
+    by_contact = (
+        select(_contact.key)
+        .join(line, line.c.contact_id == _contact.id)
+        .group_by(_contact.id, _contact.key)
     )
-    return sorted(
-        connection.scalars(
-            named.order_by(func.count().desc(), contacts.c.key).limit(most)
-        )
-    )
+    first = by_contact.order_by(func.count().desc(), _contact.key).limit(most)
+    return sorted(typed_rows(connection, first, into=str))

@@ -1,20 +1,31 @@
-"""What came back of messages that left: bounces, delays, proofs of delivery, complaints."""
+"""What came back of messages that left.
+
+Bounces, delays, proofs of delivery, complaints.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from datetime import datetime
+from typing import NamedTuple
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import ColumnElement, Connection, func, select
 from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.schema import deliveries, messages
+from drip.storage.base.sql import one_row, typed_rows
+
+_delivery = deliveries.c
+_message = messages.c
 
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One thing that came back about one message. `source` tells the mail that said so from every other."""
+    """One thing that came back about one message.
+
+    `source` tells the mail that said so from every other.
+    """
 
     message_id: int
     kind: str
@@ -25,21 +36,36 @@ class Delivery:
     source: str
 
 
-def record(connection: Connection, each: Delivery) -> bool:
+class _At(NamedTuple):
+    at: datetime | None
+
+
+class _KindCount(NamedTuple):
+    kind: str
+    meaning: str
+    messages: int
+
+
+_OF_MESSAGES = deliveries.join(messages, _message.id == _delivery.message_id)
+# One that came back twice is one message all the same.
+_DISTINCT = func.count(func.distinct(_delivery.message_id))
+
+
+def record(connection: Connection, delivery: Delivery) -> bool:
     """Stores it; whether it is new."""
-    values = {name: getattr(each, name) for name in Delivery.__slots__}
-    statement = (
-        insert_or(deliveries)
-        .values(values)
-        .on_conflict_do_nothing()
-        .returning(deliveries.c.id)
-    )
-    return connection.execute(statement).first() is not None
+    # By the unique key of message, kind and source: a mailbox that is read twice, or a
+    # provider that repeats itself, changes nothing.
+    unknown = insert_or(deliveries).on_conflict_do_nothing()
+    stored = unknown.values(asdict(delivery)).returning(_delivery.id)
+    return connection.execute(stored).first() is not None
 
 
 @dataclass(frozen=True, slots=True)
 class CameBack:
-    """How many of a contact's messages came back for the time being, and when its domain was first said not to exist."""
+    """How many of a contact's messages came back for the time being.
+
+    And when its domain was first said not to exist.
+    """
 
     count: int
     no_domain_at: datetime | None
@@ -52,31 +78,51 @@ def came_back(
     since: datetime,
     now_about: int,
 ) -> CameBack:
-    """What came back of a contact's messages since an instant, after the last one that is known to have arrived. What was said
-    of the domain counts by other messages than the one that it is about now."""
-    of_contact = (messages.c.contact_id == contact_id, messages.c.channel == channel)
-    joined = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
-    arrived = (
-        select(func.max(deliveries.c.at))
-        .select_from(joined)
-        .where(*of_contact, deliveries.c.kind == "delivered")
+    """What came back of a contact's messages since an instant.
+
+    It counts from the last one on that is known to have arrived. What was said of the
+    domain counts by other messages than the one that it is about now.
+    """
+    of_contact = (
+        _message.contact_id == contact_id,
+        _message.channel == channel,
     )
-    last = connection.execute(arrived).scalar()
-    after = max(since, last) if last else since
-    of_now = (*of_contact, deliveries.c.kind == "bounce", deliveries.c.at > after)
-    count = select(func.count(func.distinct(deliveries.c.message_id))).select_from(
-        joined
+    arrived = _last_arrival(connection, of_contact)
+    # Whatever came back before one arrived is over: the mailbox is there.
+    after = max(since, arrived) if arrived else since
+    bounced = (
+        *of_contact,
+        _delivery.kind == "bounce",
+        _delivery.at > after,
     )
-    first = (
-        select(func.min(deliveries.c.at))
-        .select_from(joined)
-        .where(*of_now, deliveries.c.meaning == "no-domain")
+    return CameBack(
+        _count_temporary(connection, bounced),
+        _first_without_domain(connection, bounced, now_about),
     )
-    first = first.where(deliveries.c.message_id != now_about)
-    number = connection.execute(
-        count.where(*of_now, deliveries.c.meaning == "temporary")
-    ).scalar()
-    return CameBack(int(number or 0), connection.execute(first).scalar())
+
+
+Where = tuple[ColumnElement[bool], ...]
+
+
+def _last_arrival(connection: Connection, of_contact: Where) -> datetime | None:
+    last = select(func.max(_delivery.at).label("at")).select_from(_OF_MESSAGES)
+    delivered = last.where(*of_contact, _delivery.kind == "delivered")
+    return one_row(connection, delivered, into=_At).at
+
+
+def _count_temporary(connection: Connection, bounced: Where) -> int:
+    count = select(_DISTINCT).select_from(_OF_MESSAGES)
+    temporary = count.where(*bounced, _delivery.meaning == "temporary")
+    return one_row(connection, temporary, into=int)
+
+
+def _first_without_domain(
+    connection: Connection, bounced: Where, now_about: int
+) -> datetime | None:
+    first = select(func.min(_delivery.at).label("at")).select_from(_OF_MESSAGES)
+    no_domain = first.where(*bounced, _delivery.meaning == "no-domain")
+    of_others = no_domain.where(_delivery.message_id != now_about)
+    return one_row(connection, of_others, into=_At).at
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,33 +139,31 @@ class Complaints:
 
 def complaints(connection: Connection, campaign: str, since: datetime) -> Complaints:
     """Of one campaign since an instant."""
-    joined = deliveries.join(messages, messages.c.id == deliveries.c.message_id)
-    said = select(func.count(func.distinct(deliveries.c.message_id))).select_from(
-        joined
-    )
-    said = said.where(
-        messages.c.campaign == campaign,
-        deliveries.c.kind == "complaint",
-        deliveries.c.at > since,
+    own = _message.campaign == campaign
+    complained = select(_DISTINCT).select_from(_OF_MESSAGES)
+    complained = complained.where(
+        own,
+        _delivery.kind == "complaint",
+        _delivery.at > since,
     )
     left = select(func.count()).where(
-        messages.c.campaign == campaign,
-        messages.c.state == "sent",
-        messages.c.sent_at > since,
+        own,
+        _message.state == "sent",
+        _message.sent_at > since,
     )
     return Complaints(
-        int(connection.execute(said).scalar() or 0),
-        int(connection.execute(left).scalar() or 0),
+        one_row(connection, complained, into=int),
+        one_row(connection, left, into=int),
     )
 
 
 def counts(connection: Connection, since: datetime) -> Sequence[tuple[str, str, int]]:
     """How many messages each kind and meaning came back about since an instant."""
-    number = func.count(func.distinct(deliveries.c.message_id))
-    statement = (
-        select(deliveries.c.kind, deliveries.c.meaning, number)
-        .where(deliveries.c.at > since)
-        .group_by(deliveries.c.kind, deliveries.c.meaning)
-        .order_by(deliveries.c.kind, deliveries.c.meaning)
+    key = (_delivery.kind, _delivery.meaning)
+    by_kind = (
+        select(*key, _DISTINCT.label("messages"))
+        .where(_delivery.at > since)
+        .group_by(*key)
+        .order_by(*key)
     )
-    return [tuple(row) for row in connection.execute(statement)]
+    return typed_rows(connection, by_kind, into=_KindCount)

@@ -1,105 +1,153 @@
-"""When the next message of a channel, or to one of its domains, may begin: for all who send together."""
+"""When the next message of a channel, or to one of its domains, may begin.
+
+It holds for all processes that send together.
+"""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, select, update
-from sqlalchemy.dialects.postgresql import insert as insert_or
+from sqlalchemy import ColumnElement, Connection, bindparam, delete, select, update
 
 from drip.core.calendar import from_millis, millis
-from drip.storage.base.schema_operating import rate_limits
-from drip.storage.base.sql import Prepared, texts_in
+from drip.core.rates import backoff
+from drip.storage.base.schema import rate_limits
+from drip.storage.base.sql import (
+    Prepared,
+    count_changed,
+    first_row,
+    select_as,
+    texts_in,
+    typed_rows,
+    upsert,
+)
+
+_limit = rate_limits.c
+
+
+class _Lane(NamedTuple):
+    domain: str
+    next_at: float
+    closed_until: float
+
+
+class _Refusals(NamedTuple):
+    closed_until: float
+    refusals: int
+
+
+class _Closed(NamedTuple):
+    channel: str
+    domain: str
+    closed_until: float
+    reason: str | None
+
+
+class _Reason(NamedTuple):
+    reason: str | None
+
 
 _LANES = Prepared(
-    select(
-        rate_limits.c.domain, rate_limits.c.next_at, rate_limits.c.closed_until
-    ).where(
-        rate_limits.c.channel == bindparam("of_channel"),
-        rate_limits.c.domain.in_(texts_in("domains")),
-    )
+    select_as(rate_limits, _Lane).where(
+        _limit.channel == bindparam("of_channel"),
+        _limit.domain.in_(texts_in("domains")),
+    ),
+    into=_Lane,
 )
-
 _CLOSED = Prepared(
-    select(rate_limits.c.reason).where(
-        rate_limits.c.channel == bindparam("of_channel"),
-        rate_limits.c.domain == "",
-        rate_limits.c.closed_until > bindparam("now"),
-        rate_limits.c.reason.is_not(None),
-    )
+    select(_limit.reason).where(
+        _limit.channel == bindparam("of_channel"),
+        _limit.domain == "",
+        _limit.closed_until > bindparam("now"),
+        _limit.reason.is_not(None),
+    ),
+    into=_Reason,
 )
-
-_SAVE = insert_or(rate_limits)
-_SAVE = _SAVE.on_conflict_do_update(
-    index_elements=["channel", "domain"], set_={"next_at": _SAVE.excluded.next_at}
-)
+# What closed a lane is not touched by whoever paces messages.
+_SAVE = upsert(rate_limits, "next_at")
+_CLOSE = upsert(rate_limits, "closed_until", "refusals", "reason")
 
 
 def read(
     connection: Connection, channel: str, domains: Collection[str]
 ) -> dict[str, float]:
-    """Milliseconds at which the next message of a channel, and to these of its domains, may begin."""
-    rows = _LANES.rows(
-        connection, of_channel=channel, domains=json.dumps(sorted({"", *domains}))
-    )
-    return {
-        domain: max(next_at, closed_until) for domain, next_at, closed_until in rows
-    }
+    """When the next message of a channel, and to these of its domains, may begin.
+
+    As `core.rates.Paced` has it: milliseconds with their fractions, since a lane moves
+    on by its interval, which at 3 a second is 333.3 of them.
+    """
+    asked = json.dumps(sorted({"", *domains}))
+    lanes = _LANES.rows(connection, of_channel=channel, domains=asked)
+    return {lane.domain: max(lane.next_at, lane.closed_until) for lane in lanes}
 
 
 def save(connection: Connection, channel: str, known: Mapping[str, float]) -> None:
-    """Where the lanes stand now."""
-    if not known:
-        return
-    nothing = {"closed_until": 0.0, "refusals": 0}
+    """Where the lanes stand now, as `read` gives them."""
     rows = [
-        {"channel": channel, "domain": name, "next_at": at, **nothing}
-        for name, at in known.items()
+        {
+            "channel": channel,
+            "domain": domain,
+            "next_at": next_at,
+            "closed_until": 0.0,
+            "refusals": 0,
+        }
+        for domain, next_at in known.items()
     ]
-    connection.execute(_SAVE, rows)
+    if rows:
+        connection.execute(_SAVE, rows)
 
 
 def close(
     connection: Connection,
     channel: str,
     domain: str,
-    now: int,
-    first_ms: int,
-    longest_ms: int,
+    now: datetime,
+    first: timedelta,
+    longest: timedelta,
     reason: str,
     *,
     probed: bool = False,
 ) -> None:
-    """The other side wants less, or takes nothing: nothing begins for a time, twice as long each time it says so again.
+    """The other side wants less, or takes nothing: nothing begins for a time.
 
-    `probed`: it was closed before, and a probe has failed.
+    It is twice as long each time it says so again, up to `longest`. `probed`: it was
+    closed before, and a probe has failed.
     """
-    own = (rate_limits.c.channel == channel, rate_limits.c.domain == domain)
-    row = connection.execute(
-        select(rate_limits.c.closed_until, rate_limits.c.refusals).where(*own)
-    ).first()
-    if row is not None and row.closed_until > now and not probed:
-        return  # Of many messages that are refused at once each says so.
-    lately = row is not None and row.closed_until > now - longest_ms
-    refusals = row.refusals + 1 if row is not None and lately else 1
-    until = float(now + min(first_ms * 2 ** min(refusals - 1, 20), longest_ms))
-    values = {"closed_until": until, "refusals": refusals, "reason": reason}
-    statement = insert_or(rate_limits).values(
-        channel=channel, domain=domain, next_at=0.0, **values
+    known = _refusals(connection, channel, domain)
+    # Of many messages that are refused at once each says so.
+    if known is not None and known.closed_until > millis(now) and not probed:
+        return
+    # Whoever was quiet for the longest pause is forgiven: the count begins anew.
+    lately = known is not None and known.closed_until > millis(now - longest)
+    refusals = known.refusals + 1 if known is not None and lately else 1
+    row = {
+        "channel": channel,
+        "domain": domain,
+        "next_at": 0.0,
+        "closed_until": float(millis(now + backoff(first, refusals, longest))),
+        "refusals": refusals,
+        "reason": reason,
+    }
+    connection.execute(_CLOSE, row)
+
+
+def _refusals(connection: Connection, channel: str, domain: str) -> _Refusals | None:
+    own = (
+        _limit.channel == channel,
+        _limit.domain == domain,
     )
-    connection.execute(
-        statement.on_conflict_do_update(
-            index_elements=["channel", "domain"], set_=values
-        )
+    return first_row(
+        connection, select_as(rate_limits, _Refusals).where(*own), into=_Refusals
     )
 
 
 @dataclass(frozen=True, slots=True)
 class LeftAlone:
-    """A channel, or one domain of it, to which nothing leaves until an instant, and why."""
+    """A channel, or one of its domains, to which nothing leaves until an instant."""
 
     channel: str
     domain: str
@@ -109,63 +157,61 @@ class LeftAlone:
 
 def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
     """What is left alone at the moment, whole channels first."""
-    columns = (
-        rate_limits.c.channel,
-        rate_limits.c.domain,
-        rate_limits.c.closed_until,
-        rate_limits.c.reason,
-    )
-    shut = (rate_limits.c.closed_until > millis(now), rate_limits.c.reason.is_not(None))
-    rows = connection.execute(
-        select(*columns)
-        .where(*shut)
-        .order_by(rate_limits.c.domain, rate_limits.c.channel)
-    )
-    return [
-        LeftAlone(channel, domain, from_millis(round(until)), reason)
-        for channel, domain, until, reason in rows
-    ]
+    still = _limit.closed_until > millis(now)
+    closed = select_as(rate_limits, _Closed).where(still)
+    in_order = closed.order_by(_limit.domain, _limit.channel)
+    found = []
+    for row in typed_rows(connection, in_order, into=_Closed):
+        # Without a reason it is a rate of ours, and nobody's refusal.
+        if row.reason is not None:
+            until = from_millis(round(row.closed_until))
+            found.append(
+                LeftAlone(
+                    row.channel,
+                    row.domain,
+                    until,
+                    row.reason,
+                )
+            )
+    return found
 
 
 def trouble(connection: Connection, channel: str) -> str | None:
     """Why a channel was closed as a whole, if nothing has left since."""
-    own = (rate_limits.c.channel == channel, rate_limits.c.domain == "")
-    reason: str | None = connection.execute(
-        select(rate_limits.c.reason).where(*own)
-    ).scalar()
-    return reason
+    asked = select(_limit.reason).where(_whole(channel))
+    found = first_row(connection, asked, into=_Reason)
+    return found.reason if found else None
 
 
-def closed(connection: Connection, channel: str, now: int) -> str | None:
+def closed(connection: Connection, channel: str, now: datetime) -> str | None:
     """Why a channel is closed as a whole at the moment, if it is."""
-    rows = _CLOSED.rows(connection, of_channel=channel, now=now)
-    return rows[0][0] if rows else None
+    found = _CLOSED.first(connection, of_channel=channel, now=millis(now))
+    return found.reason if found else None
 
 
-def may_probe(connection: Connection, channel: str, now: int, until: int) -> bool:
-    """Whether the one message that a closed channel is tried with is this caller's; then it is nobody else's until `until`."""
-    own = (
-        rate_limits.c.channel == channel,
-        rate_limits.c.domain == "",
-        rate_limits.c.closed_until <= now,
-    )
-    return (
-        connection.execute(
-            update(rate_limits).where(*own).values(closed_until=float(until))
-        ).rowcount
-        == 1
-    )
+def may_probe(
+    connection: Connection, channel: str, now: datetime, until: datetime
+) -> bool:
+    """Whether the one message that a closed channel is tried with is this caller's.
+
+    Then it is nobody else's until `until`.
+    """
+    # In one statement: of several processes that ask at once one is told yes.
+    over = _limit.closed_until <= millis(now)
+    mine = update(rate_limits).where(_whole(channel), over)
+    taken = mine.values(closed_until=float(millis(until)))
+    return count_changed(connection, taken) == 1
 
 
-def probed(connection: Connection, channel: str, now: int) -> None:
+def probed(connection: Connection, channel: str, now: datetime) -> None:
     """The probe said nothing of the other side: another one may be made at once."""
-    own = (rate_limits.c.channel == channel, rate_limits.c.domain == "")
-    connection.execute(update(rate_limits).where(*own).values(closed_until=float(now)))
+    own = update(rate_limits).where(_whole(channel))
+    connection.execute(own.values(closed_until=float(millis(now))))
 
 
 def open_channels(connection: Connection, channels: Collection[str]) -> None:
-    """By these channels, and to all of their domains, messages may begin at once again."""
-    connection.execute(delete(rate_limits).where(rate_limits.c.channel.in_(channels)))
+    """By these channels, and to all their domains, messages may begin again at once."""
+    connection.execute(delete(rate_limits).where(_limit.channel.in_(channels)))
 
 
 def open_all(connection: Connection) -> None:
@@ -175,8 +221,9 @@ def open_all(connection: Connection) -> None:
 
 def reopened(connection: Connection, channel: str) -> None:
     """By this channel messages leave again."""
-    connection.execute(
-        delete(rate_limits).where(
-            rate_limits.c.channel == channel, rate_limits.c.domain == ""
-        )
-    )
+    connection.execute(delete(rate_limits).where(_whole(channel)))
+
+
+def _whole(channel: str) -> ColumnElement[bool]:
+    """The lane of a whole channel."""
+    return (_limit.channel == channel) & (_limit.domain == "")

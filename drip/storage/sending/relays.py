@@ -1,6 +1,7 @@
-"""Whether the server behind a channel has ever taken a recipient, whom it refused before that, and what sessions died on.
+"""Whether the server behind a channel has ever taken a recipient, and whom it refused.
 
-A server that takes nobody may mean us: that it refuses somebody proves nothing about the recipient.
+A server that takes nobody may mean us: that it refuses somebody proves nothing about
+the recipient. Also which messages connections broke off at.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from sqlalchemy import (
     Connection,
@@ -20,123 +22,36 @@ from sqlalchemy import (
     select,
     update,
 )
-from sqlalchemy.dialects.postgresql import insert as insert_or
 
 from drip.storage.base.columns import to_ms
-from drip.storage.base.schema import in_state, messages
-from drip.storage.base.schema_operating import refusals, relays, session_deaths
-from drip.storage.base.sql import Prepared
-
-_WAITS = or_(in_state("pending"), in_state("deferred"))
-_SERVERS = Prepared(select(relays.c.channel, relays.c.server))
-_OVERDUE = Prepared(
-    select(refusals.c.message_id, messages.c.run_id, refusals.c.answer)
-    .join(messages, messages.c.id == refusals.c.message_id)
-    .join(relays, relays.c.channel == refusals.c.channel)
-    .where(
-        refusals.c.first_at <= bindparam("before"),
-        relays.c.accepted_at.is_(None),
-        _WAITS,
-    )
+from drip.storage.base.schema import (
+    in_state,
+    messages,
+    refusals,
+    relays,
+    session_deaths,
+)
+from drip.storage.base.sql import (
+    Prepared,
+    first_row,
+    one_row,
+    select_as,
+    typed_rows,
+    upsert,
 )
 
-
-def accepts(connection: Connection, channel: str, server: str) -> bool:
-    """Whether this server has taken a recipient."""
-    own = (relays.c.channel == channel, relays.c.server == server)
-    return (
-        connection.execute(select(relays.c.accepted_at).where(*own)).scalar()
-        is not None
-    )
+_message = messages.c
+_refusal = refusals.c
+_relay = relays.c
 
 
-def servers(connection: Connection) -> dict[str, str]:
-    """The server that each channel had last."""
-    return dict(map(tuple, _SERVERS.rows(connection)))
+class _ChannelServer(NamedTuple):
+    channel: str
+    server: str
 
 
-def change(connection: Connection, channel: str, server: str, now: datetime) -> None:
-    """The channel has this server now. What another one refused is offered to it at once."""
-    values = {"server": server, "accepted_at": None}
-    statement = insert_or(relays).values(channel=channel, **values)
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["channel"], set_=values)
-    )
-    offer_again(connection, channel, now)
-
-
-def accepted(connection: Connection, channel: str, server: str, now: datetime) -> None:
-    """It has taken a recipient: what it had refused before that it ever did is offered once more, and counts from now on."""
-    own = (
-        relays.c.channel == channel,
-        relays.c.server == server,
-        relays.c.accepted_at.is_(None),
-    )
-    connection.execute(update(relays).where(*own).values(accepted_at=now))
-    offer_again(connection, channel, now)
-
-
-def sent(connection: Connection, channel: str) -> None:
-    """It has taken a message: what it refused until then stands, and refusals are counted anew."""
-    connection.execute(delete(refusals).where(refusals.c.channel == channel))
-
-
-def doubt(connection: Connection, channel: str) -> set[int]:
-    """It has refused too many in a row: it has to show anew that it takes anybody. The contacts whom it refused."""
-    connection.execute(
-        update(relays).where(relays.c.channel == channel).values(accepted_at=None)
-    )
-    return refused_by(connection, channel)
-
-
-def offer_again(connection: Connection, channel: str, now: datetime) -> None:
-    """Messages of a channel that wait because they were refused are due at once, as if they had not been."""
-    own = refusals.c.channel == channel
-    waiting = select(messages.c.id).where(
-        messages.c.id.in_(select(refusals.c.message_id).where(own)), _WAITS
-    )
-    connection.execute(
-        update(messages)
-        .where(messages.c.id.in_(waiting), messages.c.due_at > now)
-        .values(due_at=now)
-    )
-    connection.execute(delete(refusals).where(own, refusals.c.message_id.in_(waiting)))
-
-
-def refused(
-    connection: Connection,
-    channel: str,
-    message_id: int,
-    contact_id: int,
-    answer: str,
-    now: datetime,
-) -> int:
-    """Notes a refusal; how many different recipients were refused since the server last took somebody."""
-    row = {
-        "message_id": message_id,
-        "channel": channel,
-        "contact_id": contact_id,
-        "answer": answer,
-        "first_at": now,
-    }
-    statement = insert_or(refusals).values(row)
-    newer = {"answer": statement.excluded.answer}
-    connection.execute(
-        statement.on_conflict_do_update(index_elements=["message_id"], set_=newer)
-    )
-    count = select(func.count(distinct(refusals.c.contact_id))).where(
-        refusals.c.channel == channel
-    )
-    return int(connection.execute(count).scalar_one())
-
-
-def refused_by(connection: Connection, channel: str) -> set[int]:
-    """The contacts whom the channel's server has refused since it last took somebody."""
-    return set(
-        connection.scalars(
-            select(refusals.c.contact_id).where(refusals.c.channel == channel)
-        )
-    )
+class _AcceptedAt(NamedTuple):
+    accepted_at: datetime | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,30 +63,158 @@ class Overdue:
     answer: str
 
 
+_WAITS = or_(in_state("pending"), in_state("deferred"))
+_SERVERS = Prepared(select_as(relays, _ChannelServer), into=_ChannelServer)
+_OVERDUE = Prepared(
+    select(
+        _refusal.message_id,
+        _message.run_id,
+        _refusal.answer,
+    )
+    .join(messages, _message.id == _refusal.message_id)
+    .join(relays, _relay.channel == _refusal.channel)
+    .where(
+        _refusal.first_at <= bindparam("before"),
+        _relay.accepted_at.is_(None),
+        _WAITS,
+    ),
+    into=Overdue,
+)
+_CHANGE = upsert(relays, "server", "accepted_at")
+_REFUSED = upsert(refusals, "answer")
+
+
+def accepts(connection: Connection, channel: str, server: str) -> bool:
+    """Whether this server has taken a recipient."""
+    own = (
+        _relay.channel == channel,
+        _relay.server == server,
+    )
+    asked = select(_relay.accepted_at).where(*own)
+    found = first_row(connection, asked, into=_AcceptedAt)
+    return found is not None and found.accepted_at is not None
+
+
+def servers(connection: Connection) -> dict[str, str]:
+    """The server that each channel had last."""
+    return dict(_SERVERS.rows(connection))
+
+
+def change(connection: Connection, channel: str, server: str, now: datetime) -> None:
+    """The channel has this server now.
+
+    What another one refused is offered to it at once.
+    """
+    row = {"channel": channel, "server": server, "accepted_at": None}
+    # That the one before took recipients says nothing of this one.
+    connection.execute(_CHANGE, row)
+    offer_again(connection, channel, now)
+
+
+def accepted(connection: Connection, channel: str, server: str, now: datetime) -> None:
+    """It has taken a recipient.
+
+    What it had refused before that it ever did is offered once more, and counts from
+    now on.
+    """
+    first = update(relays).where(
+        _relay.channel == channel,
+        _relay.server == server,
+        _relay.accepted_at.is_(None),
+    )
+    connection.execute(first.values(accepted_at=now))
+    offer_again(connection, channel, now)
+
+
+def sent(connection: Connection, channel: str) -> None:
+    """It has taken a message.
+
+    What it refused until then stands, and refusals are counted anew.
+    """
+    connection.execute(delete(refusals).where(_refusal.channel == channel))
+
+
+def doubt(connection: Connection, channel: str) -> set[int]:
+    """It has refused too many in a row: it has to show anew that it takes anybody.
+
+    Returns the contacts whom it refused.
+    """
+    own = update(relays).where(_relay.channel == channel)
+    connection.execute(own.values(accepted_at=None))
+    return refused_by(connection, channel)
+
+
+def offer_again(connection: Connection, channel: str, now: datetime) -> None:
+    """Messages of a channel that wait because they were refused are due at once.
+
+    It is as if they had not been.
+    """
+    own = _refusal.channel == channel
+    was_refused = _message.id.in_(select(_refusal.message_id).where(own))
+    waiting = select(_message.id).where(was_refused, _WAITS)
+    later = update(messages).where(
+        _message.id.in_(waiting),
+        _message.due_at > now,
+    )
+    connection.execute(later.values(due_at=now))
+    connection.execute(delete(refusals).where(own, _refusal.message_id.in_(waiting)))
+
+
+def refused(
+    connection: Connection,
+    channel: str,
+    message_id: int,
+    contact_id: int,
+    answer: str,
+    now: datetime,
+) -> int:
+    """Notes a refusal.
+
+    Returns how many different recipients were refused since the server last took
+    somebody.
+    """
+    row = {
+        "message_id": message_id,
+        "channel": channel,
+        "contact_id": contact_id,
+        "answer": answer,
+        "first_at": now,
+    }
+    # The instant of the first refusal stays: three days are counted from there.
+    connection.execute(_REFUSED, row)
+    # By people and not by messages: one dead address is refused at every try.
+    recipients = func.count(distinct(_refusal.contact_id))
+    asked = select(recipients).where(_refusal.channel == channel)
+    return one_row(connection, asked, into=int)
+
+
+def refused_by(connection: Connection, channel: str) -> set[int]:
+    """The contacts whom the channel's server refused since it last took somebody."""
+    asked = select(_refusal.contact_id).where(_refusal.channel == channel)
+    return set(typed_rows(connection, asked, into=int))
+
+
 def overdue(connection: Connection, before: datetime) -> list[Overdue]:
-    """Messages that wait and were refused provisionally before an instant, for the first time."""
-    return [Overdue(*row) for row in _OVERDUE.rows(connection, before=to_ms(before))]
+    """Messages that wait, and were first refused provisionally before an instant."""
+    return _OVERDUE.rows(connection, before=to_ms(before))
 
 
 def forget(connection: Connection, message_ids: Collection[int]) -> None:
     """These refusals are for a person to settle."""
-    connection.execute(delete(refusals).where(refusals.c.message_id.in_(message_ids)))
+    connection.execute(delete(refusals).where(_refusal.message_id.in_(message_ids)))
 
 
 def deaths(connection: Connection, message_id: int) -> int:
     """How many sessions ended while the outcome of this message was open."""
-    found = connection.execute(
-        select(func.count()).where(session_deaths.c.message_id == message_id)
-    )
-    return int(found.scalar_one())
+    own = session_deaths.c.message_id == message_id
+    return one_row(connection, select(func.count()).where(own), into=int)
 
 
 def died(connection: Connection, message_id: int, now: datetime) -> None:
     """One more did."""
     number = deaths(connection, message_id) + 1
-    connection.execute(
-        insert(session_deaths).values(message_id=message_id, number=number, at=now)
-    )
+    row = {"message_id": message_id, "number": number, "at": now}
+    connection.execute(insert(session_deaths).values(row))
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,29 +228,28 @@ class Doubted:
 
 def doubted(connection: Connection) -> list[Doubted]:
     """The servers whose refusals prove nothing yet."""
-    count = func.count(refusals.c.message_id)
-    found = (
-        select(relays.c.channel, relays.c.server, count)
-        .join(refusals, refusals.c.channel == relays.c.channel)
-        .join(messages, messages.c.id == refusals.c.message_id)
-        .where(relays.c.accepted_at.is_(None), _WAITS)
+    key = (_relay.channel, _relay.server)
+    refused_messages = func.count(_refusal.message_id).label("messages")
+    by_server = (
+        select(*key, refused_messages)
+        .join(refusals, _refusal.channel == _relay.channel)
+        .join(messages, _message.id == _refusal.message_id)
+        .where(_relay.accepted_at.is_(None), _WAITS)
+        .group_by(*key)
     )
-    return [
-        Doubted(*row)
-        for row in connection.execute(found.group_by(relays.c.channel, relays.c.server))
-    ]
+    return typed_rows(connection, by_server, into=Doubted)
 
 
 def known_to_work(
     connection: Connection, channel: str, contact_ids: list[int]
 ) -> int | None:
-    """One of these contacts to whom a message has left by this channel before; None if there is none."""
-    own = (
-        messages.c.contact_id.in_(contact_ids),
-        messages.c.channel == channel,
-        messages.c.state == "sent",
+    """One of these contacts to whom a message has left by this channel before.
+
+    None if there is none.
+    """
+    left = select(_message.contact_id).where(
+        _message.contact_id.in_(contact_ids),
+        _message.channel == channel,
+        _message.state == "sent",
     )
-    found: int | None = connection.execute(
-        select(messages.c.contact_id).where(*own).limit(1)
-    ).scalar()
-    return found
+    return first_row(connection, left.limit(1), into=int)

@@ -1,17 +1,21 @@
-"""What a rehearsal asks to hand over many messages at once: what differs between them as far as their texts go."""
+"""What a rehearsal asks to hand over many messages at once.
+
+That is what differs between them as far as their texts go.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
+    FromClause,
     ScalarSelect,
     Select,
+    Text,
     and_,
     bindparam,
     exists,
@@ -19,6 +23,7 @@ from sqlalchemy import (
     null,
     or_,
     select,
+    type_coerce,
     update,
 )
 
@@ -37,13 +42,20 @@ from drip.storage.base.schema import (
 )
 from drip.storage.base.sql import Prepared, listed_in, numbers
 
+_contact = contacts.c
 
-@dataclass(frozen=True, slots=True)
-class Granted:
-    """A granted message that is due.
+_consent = consents.c
+_date = dates.c
+_message = messages.c
+_run = runs.c
 
-    `told` is everything that says which values its text has: columns that are NULL or not, attributes and fields as JSON.
+
+class Granted(NamedTuple):
+    """A granted message that is due, with all that says which values its text has.
+
     `sure` says that nothing has happened to its contact since it was granted.
+    Attributes, fields and what was heard are JSON texts as they are stored: what is
+    alike is alike as text, and most are never read.
     """
 
     id: int
@@ -56,91 +68,118 @@ class Granted:
     occurrence: str
     sure: bool
     attributes: str
-    told: tuple[Any, ...]
+    channel: str
+    locale: str | None
+    no_email: bool
+    no_phone: bool
+    no_country: bool
+    days: str | None
+    record_kind: str | None
+    record_attributes: str | None
+    event: str | None
+    event_fields: str | None
+    heard: str | None
+    coupons: int
 
 
 def _granted() -> Select[Any]:
-    m, now = messages.c, cast(ColumnElement[Any], bindparam("now"))
-    held_back = exists().where(
-        pauses.c.contact_id == m.contact_id,
-        pauses.c.topic == m.topic,
-        pauses.c.until > now,
-    )
-    taken_back = exists().where(
-        consents.c.contact_id == m.contact_id,
-        consents.c.topic == m.topic,
-        consents.c.channel == m.channel,
-        consents.c.given.is_(False),
-    )
-    columns = (
-        m.id,
-        m.run_id,
-        m.campaign,
-        runs.c.version,
-        m.step,
-        runs.c.active,
-        runs.c.position,
-        runs.c.occurrence,
-        and_(m.granted_at == now, ~held_back, ~taken_back),
-        contacts.c.attributes,
-        m.channel,
-        contacts.c.locale,
-        contacts.c.email.is_(None),
-        contacts.c.phone.is_(None),
-        contacts.c.country.is_(None),
-        _days(),
-        records.c.kind,
-        records.c.attributes,
-        events.c.name,
-        events.c.fields,
-        runs.c.heard,
-        _coupons(),
-    )
-    joined = messages.join(runs, runs.c.id == m.run_id).join(
-        contacts, contacts.c.id == m.contact_id
-    )
-    joined = joined.outerjoin(records, records.c.id == runs.c.record_id)
-    joined = joined.outerjoin(events, events.c.id == runs.c.event_id)
+    now = cast(ColumnElement[Any], bindparam("now"))
     return (
-        select(*columns)
-        .select_from(joined)
-        .where(in_state("pending"), m.due_at <= now)
+        select(*_of_message(now), *_of_text())
+        .select_from(_joined())
+        .where(in_state("pending"), _message.due_at <= now)
         # As the index has them.
-        .order_by(m.channel, m.priority, m.due_at, m.id)
+        .order_by(_message.channel, _message.priority, _message.due_at, _message.id)
         .limit(bindparam("most"))
     )
 
 
-def _days() -> ScalarSelect[Any]:
-    """The dates there are, derived ones too; a birthday without its year is a shorter one."""
-    whose = and_(
-        dates.c.contact_id == runs.c.contact_id,
-        or_(dates.c.record_id == 0, dates.c.record_id == runs.c.record_id),
+def _of_message(now: ColumnElement[Any]) -> tuple[ColumnElement[Any], ...]:
+    held_back = exists().where(
+        pauses.c.contact_id == _message.contact_id,
+        pauses.c.topic == _message.topic,
+        pauses.c.until > now,
+    )
+    taken_back = exists().where(
+        _consent.contact_id == _message.contact_id,
+        _consent.topic == _message.topic,
+        _consent.channel == _message.channel,
+        _consent.given.is_(False),
     )
     return (
-        select(func.group_concat(dates.c.field + func.length(dates.c.day)))
-        .where(whose)
-        .scalar_subquery()
+        _message.id,
+        _message.run_id,
+        _message.campaign,
+        _run.version,
+        _message.step,
+        _run.active,
+        _run.position,
+        _run.occurrence,
+        and_(
+            _message.granted_at == now,
+            ~held_back,
+            ~taken_back,
+        ).label("sure"),
     )
 
 
-def _coupons() -> ColumnElement[Any]:
-    return select(func.count()).where(coupons.c.run_id == runs.c.id).scalar_subquery()
+def _of_text() -> tuple[ColumnElement[Any], ...]:
+    return (
+        type_coerce(_contact.attributes, Text).label("attributes"),
+        _message.channel,
+        _contact.locale,
+        _contact.email.is_(None).label("no_email"),
+        _contact.phone.is_(None).label("no_phone"),
+        _contact.country.is_(None).label("no_country"),
+        _days().label("days"),
+        records.c.kind.label("record_kind"),
+        type_coerce(records.c.attributes, Text).label("record_attributes"),
+        events.c.name.label("event"),
+        type_coerce(events.c.fields, Text).label("event_fields"),
+        type_coerce(_run.heard, Text).label("heard"),
+        _coupons().label("coupons"),
+    )
 
 
-_GRANTED = Prepared(_granted())
+def _joined() -> FromClause:
+    joined = messages.join(runs, _run.id == _message.run_id)
+    joined = joined.join(contacts, _contact.id == _message.contact_id)
+    joined = joined.outerjoin(records, records.c.id == _run.record_id)
+    return joined.outerjoin(events, events.c.id == _run.event_id)
+
+
+def _days() -> ScalarSelect[Any]:
+    """The dates there are, derived ones too.
+
+    A birthday without its year is a shorter one.
+    """
+    of_run = or_(
+        _date.record_id == 0,
+        _date.record_id == _run.record_id,
+    )
+    whose = and_(_date.contact_id == _run.contact_id, of_run)
+    known = func.group_concat(_date.field + func.length(_date.day), type_=Text)
+    return select(known).where(whose).scalar_subquery()
+
+
+def _coupons() -> ScalarSelect[int]:
+    of_run = coupons.c.run_id == _run.id
+    return select(func.count()).where(of_run).scalar_subquery()
+
+
+_GRANTED = Prepared(_granted(), into=Granted)
 _SENT = Prepared(
     update(messages)
     .values(
         state="sent",
         fence=bindparam("fence"),
-        attempts=messages.c.attempts + 1,
+        attempts=_message.attempts + 1,
         sent_at=bindparam("sent"),
         settled_at=bindparam("settled"),
         code=null(),
         sentence=null(),
     )
-    .where(messages.c.id.in_(listed_in("ids")))
+    .where(_message.id.in_(listed_in("ids")), _message.state == "pending")
 )
 _THROUGH = Prepared(
     update(runs)
@@ -151,54 +190,26 @@ _THROUGH = Prepared(
         due_at=null(),
         ended_at=bindparam("now"),
     )
-    .where(runs.c.id.in_(listed_in("ids")))
+    .where(_run.id.in_(listed_in("ids")))
 )
 
 
-def granted(connection: Connection, now: datetime, most: int) -> Iterator[Granted]:
+def granted(connection: Connection, now: datetime, most: int) -> list[Granted]:
     """Some of the granted messages that are due."""
-    for row in _GRANTED.rows(connection, now=to_ms(now), most=most):
-        (
-            number,
-            run,
-            campaign,
-            version,
-            step,
-            active,
-            position,
-            occurrence,
-            sure,
-            attributes,
-            *told,
-        ) = row
-        yield Granted(
-            number,
-            run,
-            campaign,
-            version,
-            step,
-            bool(active),
-            position,
-            occurrence,
-            bool(sure),
-            attributes,
-            tuple(told),
-        )
+    return _GRANTED.rows(connection, now=to_ms(now), most=most)
 
 
 def sent(
     connection: Connection, ids: Collection[int], fence: int, now: datetime
 ) -> None:
     """These left, and it was known at once."""
-    _SENT.count(
-        connection, ids=numbers(ids), fence=fence, sent=to_ms(now), settled=to_ms(now)
-    )
+    at = to_ms(now)
+    _SENT.count(connection, ids=numbers(ids), fence=fence, sent=at, settled=at)
 
 
 def through(
     connection: Connection, run_ids: Collection[int], position: int, now: datetime
 ) -> None:
     """These runs are done: `position` is behind their last step."""
-    _THROUGH.count(
-        connection, ids=numbers(run_ids), new_position=position, now=to_ms(now)
-    )
+    ids = numbers(run_ids)
+    _THROUGH.count(connection, ids=ids, new_position=position, now=to_ms(now))

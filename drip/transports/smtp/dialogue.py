@@ -1,12 +1,16 @@
-"""One session with a mail server, without a socket: bytes come in, bytes go out, and each message's stage is known.
+"""One session with a mail server, without a socket: bytes come in, bytes go
+out, and each message's stage is known.
 
-RFC 5321. The answer to a message's end is awaited before anything of the next one is written: RFC 2920 would allow more, and
-several servers do not take it. MAIL, RCPT and DATA of one message leave together where the server offers PIPELINING, so that
-a message costs two round trips; DATA waits for the answer to RCPT until this connection has taken a recipient, and again after
-one that it has not, since servers count each command that fails.
+RFC 5321. The answer to a message's end is awaited before anything of the next
+one is written: RFC 2920 would allow more, and several servers do not take it.
+MAIL, RCPT and DATA of one message leave together where the server offers
+PIPELINING, so that a message costs two round trips; DATA waits for the answer
+to RCPT until this connection has taken a recipient, and again after one that it
+has not, since servers count each command that fails.
 
-Only what DATA was answered with 354 for is ever followed by a text, and what has not been permitted by then is dropped with the
-connection, so that nothing of one message can get into another.
+Only what DATA was answered with 354 for is ever followed by a text, and what
+has not been permitted by then is dropped with the connection, so that nothing
+of one message can get into another.
 """
 
 from __future__ import annotations
@@ -37,15 +41,22 @@ PATIENCE = {
 }
 # The same section: between two pieces of a text.
 BLOCK_S = 180
+# Section 3.2: what a server from before 1993 makes of EHLO.
+NO_EHLO = (500, 501, 502, 504)
+Answered = Callable[[Reply], None]
 
 
 @dataclass
 class Dialogue(Generic[T]):
-    """`output` is to be written; what was written is to be told by `wrote`. `ready`, `ended` and `cut` are for the caller.
+    """`output` is for the caller to write, who says by `wrote` how much left.
 
-    - `ready`: the letter whose text may go as soon as `go` is called (or `drop`).
-    - `ended`: letters with what became of them.
-    - `cut`: the letter whose text had not begun when the connection ended, so that nothing of it left.
+    `ready`, `ended` and `cut` are for the caller.
+
+    - `ready`: the envelope whose text may go as soon as `go` is called (or
+      `drop`).
+    - `ended`: envelopes with what became of them.
+    - `cut`: the envelope whose text had not begun when the connection ended, so
+      that nothing of it left.
     """
 
     host: str
@@ -62,10 +73,12 @@ class Dialogue(Generic[T]):
     # Why the connection ended, if it was not this side that ended it.
     why: str = ""
     dropped: bool = False
-    # How many texts it took; on which message it ended, where that is no way to end a session.
+    # How many texts it took; on which message it ended, where that is no way to
+    # end a session.
     taken: int = 0
     died_on: Envelope[T] | None = None
-    # Whether it ended because the server answered as if we did not speak SMTP; because an answer to a message took too long.
+    # Whether it ended because the server answered as if we did not speak SMTP;
+    # because an answer to a message took too long.
     misunderstood: bool = False
     silent: bool = False
     # The connection is to be closed, is to be encrypted.
@@ -75,14 +88,12 @@ class Dialogue(Generic[T]):
     secure: bool = False
     extensions: dict[str, str] = field(default_factory=dict)
     _replies: Replies = field(default_factory=Replies)
-    _expected: deque[tuple[str, Callable[[Reply], None]]] = field(default_factory=deque)
+    _expected: deque[tuple[str, Answered]] = field(default_factory=deque)
     # Commands that wait until what was asked before them is answered.
-    _later: deque[tuple[str, bytes, Callable[[Reply], None]]] = field(
-        default_factory=deque
-    )
+    _later: deque[tuple[str, bytes, Answered]] = field(default_factory=deque)
     # The largest message the server takes (RFC 1870), None where it does not say.
     most_bytes: int | None = None
-    _letter: Envelope[T] | None = None
+    _envelope: Envelope[T] | None = None
     # How many bytes were ever put into the output, and handed over.
     _begun: int = 0
     _written: int = 0
@@ -98,25 +109,24 @@ class Dialogue(Generic[T]):
 
     @property
     def free(self) -> bool:
-        """Whether the next letter can be taken."""
-        return (
-            self.open and not self.over and not self._leaving and self._letter is None
-        )
+        """Whether the next envelope can be taken."""
+        usable = self.open and not self.over and not self._leaving
+        return usable and self._envelope is None
 
     @property
     def idle(self) -> bool:
-        """Whether no letter is under way."""
-        return self._letter is None
+        """Whether no envelope is under way."""
+        return self._envelope is None
 
     @property
-    def letter(self) -> Envelope[T] | None:
-        """The letter that has not ended."""
-        return self._letter
+    def envelope(self) -> Envelope[T] | None:
+        """The envelope that has not ended."""
+        return self._envelope
 
     @property
     def under_way(self) -> bool:
         """Whether a text was begun and not answered yet."""
-        return self._letter is not None and self._letter.dot_at is not None
+        return self._envelope is not None and self._envelope.dot_at is not None
 
     @property
     def patience_s(self) -> float | None:
@@ -132,44 +142,51 @@ class Dialogue(Generic[T]):
         """What the server has not answered yet; empty if nothing is asked."""
         return self._expected[0][0] if self._expected else ""
 
-    def take(self, letter: Envelope[T]) -> None:
-        """Begins a letter: its envelope goes out. Only if `free`."""
-        if no := impossible(letter, self.extensions, self.most_bytes):
-            self.ended.append((letter, no))
+    def take(self, envelope: Envelope[T]) -> None:
+        """Begins an envelope: its commands go out. Only if `free`."""
+        if no := impossible(envelope, self.extensions, self.most_bytes):
+            self.ended.append((envelope, no))
             return
-        self._letter = letter
+        self._envelope = envelope
         if self._unclean:
             self._command("RSET", b"RSET", lambda reply: None)
             self._unclean = False
-        mail = [f"MAIL FROM:<{letter.sender}>"]
-        if "SIZE" in self.extensions:
-            mail.append(f"SIZE={len(letter.text)}")
-        if not letter.text.isascii():
-            mail.append("BODY=8BITMIME")
-        if letter.international:
-            mail.append("SMTPUTF8")
-        self._command("MAIL", " ".join(mail).encode(), self._answered_mail)
-        self._command(
-            "RCPT", f"RCPT TO:<{letter.recipient}>".encode(), self._answered_rcpt
-        )
+        recipient = f"RCPT TO:<{envelope.recipient}>"
+        self._command("MAIL", self._mail_command(envelope), self._answered_mail)
+        self._command("RCPT", recipient.encode(), self._answered_rcpt)
         self._command("DATA", b"DATA", self._answered_data)
 
+    def _mail_command(self, envelope: Envelope[T]) -> bytes:
+        words = [f"MAIL FROM:<{envelope.sender}>"]
+        if "SIZE" in self.extensions:
+            words.append(f"SIZE={len(envelope.text)}")
+        if not envelope.text.isascii():
+            words.append("BODY=8BITMIME")
+        if envelope.international:
+            words.append("SMTPUTF8")
+        return " ".join(words).encode()
+
     def go(self) -> None:
-        """The text of the letter that is `ready` goes out."""
-        letter, self.ready = self.ready, None
-        assert letter
-        self._write(letter.text)
+        """The text of the envelope that is `ready` goes out."""
+        envelope, self.ready = self.ready, None
+        assert envelope
+        self._write(envelope.text)
         self._write(b".\r\n")
-        letter.dot_at = self._begun
+        envelope.dot_at = self._begun
         self._expect("TEXT", self._answered_text)
 
     def drop(self) -> None:
-        """The letter that is `ready` is not to go: after 354 only the end of the connection says so."""
-        self.ready, self._letter, self.dropped = None, None, True
+        """The envelope that is `ready` is not to go: after 354 only the end of
+        the connection says so.
+        """
+        self.ready, self._envelope, self.dropped = None, None, True
         self._finish()
 
     def quit(self) -> None:
-        """Says goodbye, if there is still somebody to say it to. May be called twice."""
+        """Says goodbye, if there is still somebody to say it to.
+
+        May be called twice.
+        """
         if self._leaving:
             return
         if self.open and not self.over and self.idle:
@@ -199,7 +216,9 @@ class Dialogue(Generic[T]):
         del self.output[:count]
 
     def secured(self) -> None:
-        """The connection is encrypted now; the server is asked anew what it can (RFC 3207 section 4.2)."""
+        """The connection is encrypted now; the server is asked anew what it can
+        (RFC 3207 section 4.2).
+        """
         self.wants_tls, self.secure = False, True
         # Where it was encrypted from the beginning, the greeting comes first.
         if not self._expected:
@@ -211,43 +230,57 @@ class Dialogue(Generic[T]):
         self._finish()
 
     def lost(self, why: str, *, silent: bool = False) -> None:
-        """The connection has ended, or makes no sense any more; `silent` if it was this side that had waited for too long."""
+        """The connection has ended, or makes no sense any more.
+
+        `silent`: it was this side that had waited for too long.
+        """
         if self.over:
             return
+        self.why = why
         if not self.open and not self.down:
             self.down = Down(
                 f"{self._server} ended the connection before it was ready ({why}).",
                 "check `host`, `port` and `security`, and whether the server runs",
                 for_good=False,
             )
-        letter, gone, self.why = self._letter, self._all_written, why
-        # A server that ends a session after so many messages has taken some, and says nothing of the next one.
-        unanswered = self.awaits in ("RSET", "MAIL")
-        if gone or (not silent and not (self.taken and unanswered)):
-            self.died_on = letter
-        self.silent = letter is not None and silent
-        if letter and silent and self.awaits == "RCPT":
-            # Servers that ask the recipient's own server first are as slow as that is.
-            letter.no = letter.no or Unsent(why, "domain")
-        if letter and letter.no:
-            self.ended.append((letter, letter.no))
-        elif letter and self.under_way:
-            self.ended.append(
-                (
-                    letter,
-                    Unknown(f"{why} after the message was written")
-                    if gone
-                    else Unsent(why),
-                )
-            )
+        if self._envelope is None:
+            self.cut = None
         else:
-            self.cut = letter
-        self.ready, self._letter = None, None
+            self._lost_with(self._envelope, why, silent)
+        self.ready, self._envelope = None, None
         self._finish()
+
+    def _lost_with(
+        self,
+        envelope: Envelope[T],
+        why: str,
+        silent: bool,
+    ) -> None:
+        """What the end of the connection means for the envelope that is under way."""
+        self.silent = silent
+        written = self._all_written
+        # A server that ends a session after so many messages has taken some, and
+        # says nothing of the next one.
+        ends_session = self.taken > 0 and self.awaits in ("RSET", "MAIL")
+        if written or not (silent or ends_session):
+            self.died_on = envelope
+        if silent and self.awaits == "RCPT":
+            # Servers that ask the recipient's own server first are as slow as that.
+            envelope.no = envelope.no or Unsent(why, "domain")
+        if envelope.no:
+            self.ended.append((envelope, envelope.no))
+        elif written:
+            unknown = Unknown(f"{why} after the message was written")
+            self.ended.append((envelope, unknown))
+        elif self.under_way:
+            self.ended.append((envelope, Unsent(why)))
+        else:
+            self.cut = envelope
 
     # --- answers, in the order of what was asked
 
     def _heard(self, reply: Reply) -> None:
+        """Gives an answer to whoever has asked for it first."""
         if not self._expected:
             # Mostly 421: it was idle for too long.
             self.lost(str(reply))
@@ -262,21 +295,19 @@ class Dialogue(Generic[T]):
         self._next_command()
 
     def _leaves(self, reply: Reply) -> None:
-        """421: the server closes the connection, whatever was asked (RFC 5321 section 3.8)."""
+        """421: the server closes the connection, whatever was asked (RFC 5321
+        section 3.8).
+        """
         if not self.open:
             self.down = Down(
                 f"{self._server} is not available ({reply}).",
                 "it is tried again",
                 for_good=False,
             )
-        no, letter = verdict(self.awaits, reply), self._letter
-        if (
-            letter
-            and letter.no is None
-            and isinstance(no, Unsent)
-            and no.scope == "rate"
-        ):
-            letter.no = no
+        no = verdict(self.awaits, reply)
+        too_much = isinstance(no, Unsent) and no.scope == "rate"
+        if self._envelope and too_much:
+            self._envelope.no = self._envelope.no or no
         self.lost(str(reply))
 
     def _greeted(self, reply: Reply) -> None:
@@ -289,28 +320,29 @@ class Dialogue(Generic[T]):
         self._command("HELLO", f"EHLO {self.hello}".encode(), self._answered_ehlo)
 
     def _answered_ehlo(self, reply: Reply) -> None:
-        plain = self.security != "starttls" and self.login is None
-        if reply.code in (500, 501, 502, 504) and plain:
-            # A server from before 1993 (RFC 5321 section 3.2).
+        needs_ehlo = self.security == "starttls" or self.login is not None
+        if reply.code in NO_EHLO and not needs_ehlo:
             self._command("HELLO", f"HELO {self.hello}".encode(), self._answered_helo)
             return
         if reply.code != 250:
             self._unwilling(reply)
             return
-        words = (line.split(" ", 1) for line in reply.lines[1:])
-        self.extensions = {
-            word[0].upper(): word[1] if len(word) > 1 else "" for word in words
-        }
-        size = self.extensions.get("SIZE", "")
-        self.most_bytes = (
-            int(size) if re.fullmatch("[0-9]{1,18}", size) and int(size) else None
-        )
+        self._note_extensions(reply)
         if self.security == "starttls" and not self.secure:
             self._ask_for_tls()
         elif self.login:
             self._log_in(self.login)
         else:
             self.open = True
+
+    def _note_extensions(self, reply: Reply) -> None:
+        """Each line after the first is a name and its parameters."""
+        named = (line.partition(" ") for line in reply.lines[1:])
+        self.extensions = {name.upper(): parameters for name, _, parameters in named}
+        size = self.extensions.get("SIZE", "")
+        # RFC 1870 section 3: zero is no limit.
+        limited = re.fullmatch("[0-9]{1,18}", size) and int(size) > 0
+        self.most_bytes = int(size) if limited else None
 
     def _answered_helo(self, reply: Reply) -> None:
         if reply.code == 250:
@@ -319,22 +351,22 @@ class Dialogue(Generic[T]):
             self._unwilling(reply)
 
     def _ask_for_tls(self) -> None:
-        if "STARTTLS" not in self.extensions:
-            sentence = f"{self._server} does not offer STARTTLS, and nothing is sent in the clear."
-            self.fail(Down(sentence, "check `port` and `security`", for_good=True))
+        if "STARTTLS" in self.extensions:
+            self._command("HELLO", b"STARTTLS", self._answered_starttls)
             return
-        self._command("HELLO", b"STARTTLS", self._answered_starttls)
+        self._misconfigured(
+            f"{self._server} does not offer STARTTLS, and nothing is sent in the clear."
+        )
 
     def _answered_starttls(self, reply: Reply) -> None:
         if reply.code != 220:
-            sentence = f"{self._server} does not begin to encrypt ({reply})."
-            self.fail(
-                Down(
-                    sentence, "check `port` and `security`", for_good=reply.code >= 500
-                )
+            self._misconfigured(
+                f"{self._server} does not begin to encrypt ({reply}).",
+                for_good=reply.code >= 500,
             )
         elif self._replies.inside:
-            # Put in by somebody in between, to be taken for something that was encrypted.
+            # Put in by somebody in between, to be taken for something that was
+            # encrypted (CVE-2011-0411).
             self.lost("something came in the clear after STARTTLS")
         else:
             self.extensions = {}
@@ -342,31 +374,34 @@ class Dialogue(Generic[T]):
 
     def _log_in(self, login: Login) -> None:
         offered = self.extensions.get("AUTH", "").upper().split()
-        steps = login.steps(offered, encrypted=self.secure)
-        if steps is None:
-            sentence = f"{self._server} offers no way to log in that fits ({', '.join(offered) or 'none at all'})."
-            self.fail(Down(sentence, "check `port` and `security`", for_good=True))
+        self._steps = login.steps(offered, encrypted=self.secure)
+        if self._steps is None:
+            ways = ", ".join(offered) or "none at all"
+            self._misconfigured(
+                f"{self._server} offers no way to log in that fits ({ways})."
+            )
             return
-        self._steps = steps
-        self._command("LOGIN", next(steps), self._answered_login)
+        self._command("LOGIN", next(self._steps), self._answered_login)
 
     def _answered_login(self, reply: Reply) -> None:
-        assert self._steps
-        following = self._following_step(reply) if reply.code == 334 else None
         if reply.code == 235:
             self._steps, self.open = None, True
-        elif following is not None:
+            return
+        following = self._following_step(reply) if reply.code == 334 else None
+        if following is not None:
             self._command("LOGIN", following, self._answered_login)
-        else:
-            help = (
-                "check `user` and the password or token it is given in the environment"
+            return
+        self.fail(
+            Down(
+                f"The login at the mail server {self.server} was refused ({reply}).",
+                "check `user` and the password or token it is given in the environment",
+                for_good=reply.code >= 500,
+                costly=True,
             )
-            sentence = (
-                f"The login at the mail server {self.server} was refused ({reply})."
-            )
-            self.fail(Down(sentence, help, for_good=reply.code >= 500, costly=True))
+        )
 
     def _following_step(self, reply: Reply) -> bytes | None:
+        """What answers a challenge; None for one that makes no sense."""
         assert self._steps
         try:
             return self._steps.send("".join(reply.lines))
@@ -381,101 +416,125 @@ class Dialogue(Generic[T]):
         self._data_along = self._agrees("RCPT", reply, {250, 251, 252})
         self.known.recipients += self._data_along
 
-    def _agrees(self, at: str, reply: Reply, fine: set[int]) -> bool:
-        """Whether the server goes along with a letter's envelope."""
-        letter = self._letter
-        assert letter
-        if reply.code in fine:
-            agrees = letter.no is None
-        elif reply.code < 400:
-            self.lost(f"the server's answer to {at} makes no sense: {reply}")
-            return False
-        else:
-            agrees = False
-            letter.no = letter.no or verdict(at, reply, letter.recipient)
-        if letter.no:
-            # What has not been asked need not be.
-            self._later.clear()
-            self._end_envelope(letter)
-        return agrees
+    def _agrees(
+        self,
+        at: str,
+        reply: Reply,
+        fine: set[int],
+    ) -> bool:
+        """Whether the server goes along with an envelope."""
+        envelope = self._envelope
+        assert envelope
+        if reply.code not in fine:
+            if reply.code < 400:
+                self.lost(f"the server's answer to {at} makes no sense: {reply}")
+                return False
+            envelope.no = envelope.no or verdict(at, reply, envelope.recipient)
+        if envelope.no is None:
+            return True
+        # What has not been asked need not be.
+        self._later.clear()
+        self._end_envelope(envelope)
+        return False
 
     def _answered_data(self, reply: Reply) -> None:
-        letter = self._letter
-        assert letter
-        if reply.code == 354 and letter.no is None:
-            self.ready = letter
+        envelope = self._envelope
+        assert envelope
+        if reply.code == 354 and envelope.no is None:
+            self.ready = envelope
         elif reply.code == 354:
-            # RFC 2920 section 3.1: nobody is to get it, so that a single dot ends it.
-            self._write(b".\r\n")
-            self._expect("TEXT", lambda reply: self._end_envelope(letter))
-            self._unclean = False
+            self._send_nothing(envelope)
         elif reply.code < 400:
             self.lost(f"the server's answer to DATA makes no sense: {reply}")
         else:
-            letter.no = letter.no or verdict("DATA", reply, letter.recipient)
-            self._end_envelope(letter)
+            envelope.no = envelope.no or verdict("DATA", reply, envelope.recipient)
+            self._end_envelope(envelope)
 
-    def _end_envelope(self, letter: Envelope[T]) -> None:
-        """The letter was refused: it ends once all that was asked is answered."""
+    def _send_nothing(self, envelope: Envelope[T]) -> None:
+        """RFC 2920 section 3.1: nobody is to get it, so that a single dot ends it."""
+        self._write(b".\r\n")
+        self._expect("TEXT", lambda reply: self._end_envelope(envelope))
+        self._unclean = False
+
+    def _end_envelope(self, envelope: Envelope[T]) -> None:
+        """The envelope was refused: it ends once all that was asked is answered."""
         if self._expected:
             return
-        assert letter.no
-        self._letter = None
-        self._end(letter, letter.no)
+        assert envelope.no
+        self._envelope = None
+        self._end(envelope, envelope.no)
 
     def _answered_text(self, reply: Reply) -> None:
-        letter, early = self._letter, not self._all_written
-        assert letter
-        self._letter, self._unclean = None, False
-        if 200 <= reply.code < 300 and not early:
-            receipt: Receipt = Sent(str(reply))
-            self.taken += 1
-        elif reply.code >= 400:
-            receipt = verdict("TEXT", reply, letter.recipient)
+        envelope, early = self._envelope, not self._all_written
+        assert envelope
+        self._envelope, self._unclean = None, False
+        taken = reply.code < 300
+        if reply.code >= 400:
+            receipt = verdict("TEXT", reply, envelope.recipient)
         elif early:
             receipt = Unsent(f"the server answered before it had the message: {reply}")
+        elif taken:
+            receipt = Sent(str(reply))
+            self.taken += 1
         else:
             receipt = Unknown(
                 f"the server's answer to the message makes no sense: {reply}"
             )
-        self._end(letter, receipt)
-        if early or (reply.code < 400 and reply.code >= 300):
+        self._end(envelope, receipt)
+        if early or 300 <= reply.code < 400:
             self.lost("the server answered out of turn")
 
-    def _end(self, letter: Envelope[T], receipt: Receipt) -> None:
+    def _end(
+        self,
+        envelope: Envelope[T],
+        receipt: Receipt,
+    ) -> None:
         if isinstance(receipt, Unsent) and receipt.scope == "session":
-            begun = letter.dot_at is not None
+            begun = envelope.dot_at is not None
             if begun or self.taken:
-                # So many over one connection, and no more: another one takes it.
-                if begun:
-                    self.ended.append((letter, Unsent(receipt.answer)))
-                else:
-                    self.cut = replace(letter, no=None)
-                self.why, self.dropped = receipt.answer, True
-                self._finish()
+                self._end_full_session(envelope, receipt.answer, begun)
                 return
             receipt = Unsent(receipt.answer, "rate")
-        self.ended.append((letter, receipt))
+        self.ended.append((envelope, receipt))
         if isinstance(receipt, Unsent) and receipt.scope == "dialogue":
             # Where the two of us stand is not known any more.
             self.known.wrong_answers += 1
-            self.why, self.dropped, self.misunderstood = receipt.answer, True, True
-            self._finish()
+            self.misunderstood = True
+            self._drop_connection(receipt.answer)
         elif not isinstance(receipt, Unknown):
             self.known.is_well()
+
+    def _end_full_session(
+        self,
+        envelope: Envelope[T],
+        answer: str,
+        begun: bool,
+    ) -> None:
+        """So many over one connection, and no more: another one takes it."""
+        if begun:
+            self.ended.append((envelope, Unsent(answer)))
+        else:
+            self.cut = replace(envelope, no=None)
+        self._drop_connection(answer)
 
     # --- writing
 
     def _command(
-        self, kind: str, line: bytes, answered: Callable[[Reply], None]
+        self,
+        kind: str,
+        line: bytes,
+        answered: Answered,
     ) -> None:
         self._later.append((kind, line, answered))
         self._next_command()
 
     def _next_command(self) -> None:
         """Writes what may be written now."""
-        while self._later and not self.over and self._may_follow(self._later[0][0]):
-            kind, line, answered = self._later.popleft()
+        while self._later and not self.over:
+            kind, line, answered = self._later[0]
+            if not self._may_follow(kind):
+                break
+            self._later.popleft()
             self._write(line + b"\r\n")
             self._expect(kind, answered)
 
@@ -491,13 +550,13 @@ class Dialogue(Generic[T]):
         self.output += data
         self._begun += len(data)
 
-    def _expect(self, kind: str, answered: Callable[[Reply], None]) -> None:
+    def _expect(self, kind: str, answered: Answered) -> None:
         self._expected.append((kind, answered))
 
     @property
     def _all_written(self) -> bool:
-        """Whether the last byte of the letter's text was handed over."""
-        at = self._letter.dot_at if self._letter else None
+        """Whether the last byte of the envelope's text was handed over."""
+        at = self._envelope.dot_at if self._envelope else None
         return at is not None and self._written >= at
 
     # --- ends
@@ -507,11 +566,28 @@ class Dialogue(Generic[T]):
         return f"The mail server {self.server}"
 
     def _unwilling(self, reply: Reply) -> None:
-        sentence = f"{self._server} does not talk to this machine ({reply})."
         refuses = reply.code >= 500
         self.fail(
-            Down(sentence, "ask whoever runs it", for_good=refuses, costly=refuses)
+            Down(
+                f"{self._server} does not talk to this machine ({reply}).",
+                "ask whoever runs it",
+                for_good=refuses,
+                costly=refuses,
+            )
         )
+
+    def _misconfigured(
+        self,
+        sentence: str,
+        *,
+        for_good: bool = True,
+    ) -> None:
+        self.fail(Down(sentence, "check `port` and `security`", for_good))
+
+    def _drop_connection(self, why: str) -> None:
+        """From this side, for what the server has said."""
+        self.why, self.dropped = why, True
+        self._finish()
 
     def _finish(self) -> None:
         self.over = True

@@ -29,7 +29,9 @@ def possible(address: str) -> bool:
 
 @dataclass(slots=True)
 class Envelope(Generic[T]):
-    """A message as a session needs it: what it is for the caller, its envelope, and its bytes with dots stuffed."""
+    """A message as a session needs it: what it is for the caller, its envelope,
+    and its bytes with dots stuffed.
+    """
 
     of: T
     sender: str
@@ -45,23 +47,27 @@ class Envelope(Generic[T]):
 
 
 def impossible(
-    letter: Envelope[T], extensions: Mapping[str, str], most_bytes: int | None
+    envelope: Envelope[T],
+    extensions: Mapping[str, str],
+    most_bytes: int | None,
 ) -> Refused | None:
-    """What a server with these extensions, which takes so many bytes at most, can never take; known without asking it."""
-    if not possible(letter.recipient):
+    """What a server with these extensions, which takes so many bytes at most,
+    can never take; known without asking it.
+    """
+    if not possible(envelope.recipient):
         return Refused("this address cannot be", "address")
-    if not possible(letter.sender):
+    if not possible(envelope.sender):
         return Refused("the sender's address cannot be", "sender")
-    if most_bytes is not None and len(letter.text) > most_bytes:
+    if most_bytes is not None and len(envelope.text) > most_bytes:
         return Refused(
-            f"the message has {len(letter.text):,} bytes, and the server takes {most_bytes:,} at most"
+            f"the message has {len(envelope.text):,} bytes, and the server takes {most_bytes:,} at most"
         )
-    if letter.international and "SMTPUTF8" not in extensions:
-        about: Scope = "message" if letter.sender.isascii() else "sender"
+    if envelope.international and "SMTPUTF8" not in extensions:
+        about: Scope = "message" if envelope.sender.isascii() else "sender"
         return Refused(
             "the server does not offer SMTPUTF8, which addresses beyond ASCII need",
             about,
         )
-    if not letter.text.isascii() and "8BITMIME" not in extensions:
+    if not envelope.text.isascii() and "8BITMIME" not in extensions:
         return Refused("the server cannot take characters beyond ASCII")
     return None

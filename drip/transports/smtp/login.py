@@ -1,5 +1,7 @@
-"""Logging in: PLAIN (RFC 4616), LOGIN (as servers have it), XOAUTH2 (as Google and Microsoft describe it), and CRAM-MD5
-(RFC 2195) where an encrypted server offers nothing else, as Debian's sendmail does."""
+"""Logging in: PLAIN (RFC 4616), LOGIN (as servers have it), XOAUTH2 (as Google
+and Microsoft describe it), and CRAM-MD5 (RFC 2195) where an encrypted server
+offers nothing else, as Debian's sendmail does.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +10,8 @@ import hmac
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, field
 
-# The lines to be sent, the next one for what each 334 says. Raises ValueError where that is no challenge.
+# The lines to be sent, the next one for what each 334 says. Raises ValueError
+# where that is no challenge.
 Steps = Generator[bytes, str, None]
 
 
@@ -20,7 +23,12 @@ class Login:
     password: str | None = field(default=None, repr=False)
     token: str | None = field(default=None, repr=False)
 
-    def steps(self, offered: Sequence[str], *, encrypted: bool) -> Steps | None:
+    def steps(
+        self,
+        offered: Sequence[str],
+        *,
+        encrypted: bool,
+    ) -> Steps | None:
         """What is to be said; None if the server offers nothing that fits."""
         if self.token is not None:
             return self._xoauth2() if "XOAUTH2" in offered else None
@@ -49,7 +57,8 @@ class Login:
         yield b"AUTH XOAUTH2 " + _coded(
             f"user={self.user}\x01auth=Bearer {self.token}\x01\x01"
         )
-        # What is wrong comes as a challenge; the server says 535 after an empty answer.
+        # What is wrong comes as a challenge; the server says 535 after an empty
+        # answer.
         yield b""
 
 

@@ -1,4 +1,6 @@
-"""What is known of one mail server over all connections, and why nothing can leave by it."""
+"""What is known of one mail server over all connections, and why nothing can
+leave by it.
+"""
 
 from __future__ import annotations
 
@@ -9,9 +11,11 @@ from drip.core.shortage import Shortage
 
 @dataclass(slots=True)
 class SmtpServer:
-    """What is known of one server and login over all connections: how many recipients it has taken; and, since it last gave
-    a message its answer, on which messages its sessions ended, how many answers never came in time, and how many were as if
-    we did not speak SMTP."""
+    """What is known of one server and login over all connections: how many
+    recipients it has taken; and, since it last gave a message its answer, on
+    which messages its sessions ended, how many answers never came in time, and
+    how many were as if we did not speak SMTP.
+    """
 
     recipients: int = 0
     deaths: set[str] = field(default_factory=set)
@@ -26,7 +30,10 @@ class SmtpServer:
 
 @dataclass(frozen=True, slots=True)
 class Down:
-    """Nothing can leave by this server at the moment. `for_good`: until somebody changes something."""
+    """Nothing can leave by this server at the moment.
+
+    `for_good`: until somebody changes something.
+    """
 
     sentence: str
     help: str

@@ -1,4 +1,7 @@
-"""`smtp`: a mail server over a few connections that stay open. One thread drives them all by a selector."""
+"""`smtp`: a mail server over a few connections that stay open.
+
+One thread drives them all by a selector.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,12 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 
 from drip.core.message import DeliverySession, Message, Receipt, TransportDown
+from drip.core.providers import PROVIDERS
+from drip.network import Address, addresses_of, trusting
 from drip.transports.dkim import Signer
-from drip.transports.mime import to_bytes
+from drip.transports.mime import forget_pieces, to_bytes
 from drip.transports.options import number, only
-from drip.transports.reaching import addresses_of, trusting
-from drip.transports.smtp.connection import Address, SmtpConnection
+from drip.transports.smtp.connection import SmtpConnection
 from drip.transports.smtp.dialogue import Dialogue
 from drip.transports.smtp.login import Login
 from drip.transports.smtp.round import Round
@@ -39,11 +43,10 @@ OPTIONS = {
     "dkim_second_key",
     "provider",
 }
-# Fields that a provider gives back in what it posts about a message, for those that put a Message-ID of their own.
-PROVIDERS = {
-    "postmark": ("X-PM-Metadata-drip", "{}"),
-    "sendgrid": ("X-SMTPAPI", '{{"unique_args": {{"drip": "{}"}}}}'),
-    "mailgun": ("X-Mailgun-Variables", '{{"drip": "{}"}}'),
+NAME_FIELDS = {
+    name: provider.name_field
+    for name, provider in PROVIDERS.items()
+    if provider.name_field
 }
 SECURITIES = ("starttls", "tls", "none")
 HERE = ("localhost", "127.0.0.1", "::1")
@@ -56,69 +59,71 @@ LONGEST_WAIT_S = 600
 
 
 class SmtpTransport:
-    """Options: `host`, `port` (587), `user` with `password` or `token` (XOAUTH2), `security`, `connections` (4),
-    `messages_per_connection` (after so many a connection is made anew; no limit), `hello` (how this machine calls itself),
-    `timeout` (the most seconds for any answer), and `bounces`: the address that what cannot be delivered comes back to, with
-    the message's name behind a `+`; else it comes back to the sender.
+    """Options: `host`, `port` (587), `user` with `password` or `token`
+    (XOAUTH2), `security`, `connections` (4), `messages_per_connection` (after
+    so many a connection is made anew; no limit), `hello` (how this machine
+    calls itself), `timeout` (the most seconds for any answer), and `bounces`:
+    the address that what cannot be delivered comes back to, with the message's
+    name behind a `+`; else it comes back to the sender.
 
-    `dkim_domain`, `dkim_selector` and `dkim_key` (PEM) sign what is sent; a second selector and key sign it once more, as
-    for RSA and Ed25519 side by side.
+    `dkim_domain`, `dkim_selector` and `dkim_key` (PEM) sign what is sent; a
+    second selector and key sign it once more, as for RSA and Ed25519 side by
+    side.
 
-    `provider` (`postmark`, `sendgrid` or `mailgun`) has the message's name given back in what that provider posts about it.
+    `provider` (`postmark`, `sendgrid` or `mailgun`) has the message's name
+    given back in what that provider posts about it.
 
-    `security` is `starttls` (default), `tls` (default on port 465) or `none` (default on this machine, and on port 25
-    without a login). Certificates are always verified.
+    `security` is `starttls` (default), `tls` (default on port 465) or `none`
+    (default on this machine, and on port 25 without a login). Certificates are
+    always verified.
     """
 
     channels = frozenset({"email"})
 
     def __init__(
-        self, options: Mapping[str, str], passed_s: Callable[[], float] = time.monotonic
+        self,
+        options: Mapping[str, str],
+        passed_s: Callable[[], float] = time.monotonic,
     ) -> None:
         only(options, "smtp", OPTIONS)
         if "host" not in options:
             raise ValueError("the transport `smtp` needs a `host`")
         self._host = options["host"]
         self._port = number(options, "port", 587, 65535)
-        self._timeout = float(number(options, "timeout", LONGEST_WAIT_S, 3600))
+        self._timeout_s = float(number(options, "timeout", LONGEST_WAIT_S, 3600))
         self.most = number(options, "connections", DEFAULT_CONNECTIONS, 100)
-        limited = "messages_per_connection" in options
-        self.per_connection = (
-            number(options, "messages_per_connection", 0, 10_000) if limited else None
-        )
+        self.per_connection = _per_connection(options)
         self._login = _login(options)
-        self._security = options.get("security", self._usual_security())
-        if self._security not in SECURITIES:
-            raise ValueError(
-                f"`security: {self._security}` is none of {', '.join(SECURITIES)}"
-            )
-        self._hello = options.get("hello") or _own_name()
-        if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", self._hello):
-            raise ValueError(f"`hello: {self._hello}` is not the name of a machine")
-        self._bounces = options.get("bounces")
-        if self._bounces is not None and not re.fullmatch(
-            r"[^\s<>@+]{1,14}@[^\s<>@]+", self._bounces
-        ):
-            raise ValueError(
-                f"`bounces: {self._bounces}` is not an address with at most 14 letters before its @"
-            )
+        self._security = self._security_of(options)
+        self._hello = _hello(options)
+        self._bounces = _bounces(options)
         self._provider = options.get("provider")
-        if self._provider is not None and self._provider not in PROVIDERS:
-            raise ValueError(
-                f"`provider: {self._provider}` is none of {', '.join(PROVIDERS)}"
-            )
+        if self._provider is not None and self._provider not in NAME_FIELDS:
+            known = ", ".join(NAME_FIELDS)
+            raise ValueError(f"`provider: {self._provider}` is none of {known}")
         self._signers = _signers(options)
         self.passed_s = passed_s
         self._context = trusting()
         self._known = SmtpServer()
-        self._links: list[SmtpConnection[Message]] = []
+        self._connections: list[SmtpConnection[Message]] = []
         self._deadlines_at = 0.0
         self._selector = selectors.DefaultSelector()
-        self._watched: dict[SmtpConnection[Message], tuple[int, int]] = {}
+        self._watched: dict[SmtpConnection[Message], selectors.SelectorKey] = {}
+
+    def _security_of(self, options: Mapping[str, str]) -> str:
+        security = options.get("security", self._usual_security())
+        if security not in SECURITIES:
+            raise ValueError(
+                f"`security: {security}` is none of {', '.join(SECURITIES)}"
+            )
+        return security
 
     def _usual_security(self) -> str:
-        bare = self._host in HERE or (self._port == 25 and self._login is None)
-        return "tls" if self._port == 465 else "none" if bare else "starttls"
+        """Encrypted, but on this machine, and between servers without a login."""
+        if self._port == 465:
+            return "tls"
+        without_login = self._port == 25 and self._login is None
+        return "none" if self._host in HERE or without_login else "starttls"
 
     @property
     def relay_name(self) -> str:
@@ -127,28 +132,43 @@ class SmtpTransport:
         return f"{self._login.user} at {name}" if self._login else name
 
     def send(self, message: Message) -> Receipt:
-        """Hands one message over. Raises TransportDown if the server cannot be used at all."""
+        """Hands one message over.
+
+        Raises TransportDown if the server cannot be used at all.
+        """
         alone = _Alone()
         self.deliver(iter([message]), alone)
         (receipt,) = alone.receipts
         return receipt
 
-    def deliver(self, messages: Iterator[Message], session: DeliverySession) -> None:
-        """Hands over what the iterator has, several at once. Raises TransportDown; what was begun the desk has been told."""
-        Round(self, messages, session).run()
+    def deliver(
+        self,
+        messages: Iterator[Message],
+        session: DeliverySession,
+    ) -> None:
+        """Hands over what the iterator has, several at once.
+
+        Raises TransportDown; the session knows what was begun.
+        """
+        try:
+            Round(self, messages, session).run()
+        finally:
+            forget_pieces()
 
     def written(self, message: Message) -> bytes:
         """The message as it is sent, signed where a key is given."""
         if self._provider:
-            name, value = PROVIDERS[self._provider]
-            field = {name: value.format(message.message_id.partition("@")[0])}
-            message = replace(message, headers={**message.headers, **field})
+            message = _with_name_for(self._provider, message)
         data = to_bytes(message)
-        signed = [signer.field(data, message.date) for signer in self._signers]
-        return b"".join([*signed, data]) if signed else data
+        if not self._signers:
+            return data
+        signatures = [signer.field(data, message.date) for signer in self._signers]
+        return b"".join([*signatures, data])
 
     def sender_of(self, message: Message) -> str:
-        """The envelope's sender: an address of this message's own, so that whatever comes back says which one it was."""
+        """The envelope's sender: an address of this message's own, so that
+        whatever comes back says which one it was.
+        """
         if self._bounces is None:
             return message.sender.address
         local, _, domain = self._bounces.partition("@")
@@ -157,14 +177,14 @@ class SmtpTransport:
     def close(self) -> None:
         """Says goodbye to the server. May be called twice."""
         until = self.passed_s() + GOODBYE_S
-        for link in self._links:
-            link.dialogue.quit()
+        for connection in self._connections:
+            connection.dialogue.quit()
         self.flush()
-        while self.links and self.passed_s() < until:
+        while self.connections and self.passed_s() < until:
             self.wait(until)
-        for link in self._links:
-            link.close()
-        self._links = []
+        for connection in self._connections:
+            connection.close()
+        self._connections = []
         self._watch()
 
     # --- the connections, for one round
@@ -175,9 +195,9 @@ class SmtpTransport:
         return self._known.recipients
 
     @property
-    def links(self) -> Sequence[SmtpConnection[Message]]:
+    def connections(self) -> Sequence[SmtpConnection[Message]]:
         """The connections that have not ended."""
-        return [link for link in self._links if not link.over]
+        return [connection for connection in self._connections if not connection.over]
 
     def connect(self) -> None:
         """Begins one more connection. Raises TransportDown if the host is not known."""
@@ -189,84 +209,87 @@ class SmtpTransport:
             self._login,
             self._known,
         )
-        self._links.append(
-            SmtpConnection(
-                dialogue,
-                self._addresses(),
-                self._context,
-                self._timeout,
-                self.passed_s(),
-            )
+        connection = SmtpConnection(
+            dialogue,
+            self._addresses(),
+            self._context,
+            self._timeout_s,
+            self.passed_s(),
         )
+        self._connections.append(connection)
 
     def without_ended(self) -> list[SmtpConnection[Message]]:
         """Lets go of connections that have ended, and returns them."""
-        ended = [link for link in self._links if link.over]
-        self._links = [link for link in self._links if not link.over]
+        ended = [connection for connection in self._connections if connection.over]
+        self._connections = list(self.connections)
         return ended
 
     def flush(self) -> None:
         """Writes what is to be written."""
         now = self.passed_s()
-        for link in self._links:
-            if link.dialogue.output:
-                link.write(now)
+        for connection in self._connections:
+            if connection.dialogue.output:
+                connection.write(now)
 
     def look(self) -> None:
-        """Reads what has come meanwhile: a server drops connections that idle for too long."""
+        """Reads what has come meanwhile: a server drops connections that idle
+        for too long.
+        """
         self.wait(self.passed_s())
 
     def wait(self, until: float) -> None:
-        """Until something has come, can be written, or `until`, and for a fifth of a second at most."""
+        """Until something has come, can be written, or `until`, and for a fifth of
+        a second at most.
+        """
         self._watch()
         now = self.passed_s()
-        rest = min(until, now + DEADLINES_EVERY_S) - now
-        ready = self._selector.select(max(rest, 0.0)) if self._watched else []
+        longest_s = max(min(until - now, DEADLINES_EVERY_S), 0.0)
+        ready = self._selector.select(longest_s) if self._watched else []
         now = self.passed_s()
         for key, events in ready:
             key.data.turn(events, now)
         if now >= self._deadlines_at:
             # With many connections under way it would cost more than what they do.
             self._deadlines_at = now + DEADLINES_EVERY_S
-            for link in self._links:
-                if link.deadline is not None and now >= link.deadline:
-                    link.too_late(now)
+            self._end_late(now)
+
+    def _end_late(self, now: float) -> None:
+        for connection in self._connections:
+            deadline = connection.deadline
+            if deadline is not None and now >= deadline:
+                connection.too_late(now)
 
     def _watch(self) -> None:
-        """Tells the selector what each connection waits for."""
-        for link in [
-            link
-            for link in self._watched
-            if link.socket is None or link not in self._links
-        ]:
-            self._selector.unregister(self._watched.pop(link)[0])
-        for link in self._links:
-            if link.socket is None:
-                continue
-            wanted, known = (
-                (link.socket.fileno(), link.interest),
-                self._watched.get(link),
-            )
-            if known == wanted:
-                continue
-            if known is not None:
-                self._selector.unregister(known[0])
-            self._selector.register(wanted[0], wanted[1], link)
-            self._watched[link] = wanted
+        """Tells the selector what each connection waits for.
+
+        By the socket and not by its number: the next address that is tried gets the
+        number of the one before, of which the kernel has forgotten that it is watched.
+        """
+        for connection, key in list(self._watched.items()):
+            same = connection.socket is key.fileobj
+            if not same or connection.interest != key.events:
+                self._selector.unregister(key.fileobj)
+                del self._watched[connection]
+        for connection in self._connections:
+            if connection.socket is not None and connection not in self._watched:
+                self._watched[connection] = self._selector.register(
+                    connection.socket, connection.interest, connection
+                )
 
     def _addresses(self) -> list[Address]:
         try:
             return addresses_of(self._host, self._port)
         except (OSError, ValueError) as error:
-            said = getattr(error, "strerror", None) or "that is no name of a machine"
-            sentence = f"There is no connection to the mail server {self._host}:{self._port} ({said})."
+            reason = getattr(error, "strerror", None) or "that is no name of a machine"
+            server = f"{self._host}:{self._port}"
             raise TransportDown(
-                sentence, "check `host`, and whether names can be looked up from here"
+                f"There is no connection to the mail server {server} ({reason}).",
+                "check `host`, and whether names can be looked up from here",
             ) from None
 
 
 class _Alone:
-    """The desk for one message that nobody keeps a book of."""
+    """The session for one message that nobody keeps a book of."""
 
     accepts = True
 
@@ -274,7 +297,9 @@ class _Alone:
         self.receipts: list[Receipt] = []
 
     def turn(
-        self, ended: Sequence[tuple[Message, Receipt]], ready: Sequence[Message]
+        self,
+        ended: Sequence[tuple[Message, Receipt]],
+        ready: Sequence[Message],
     ) -> list[bool]:
         self.receipts += [receipt for _, receipt in ended]
         return [True] * len(ready)
@@ -286,12 +311,48 @@ class _Alone:
         """There is nobody to tell."""
 
 
-def _login(options: Mapping[str, str]) -> Login | None:
-    user, password, token = (
-        options.get("user"),
-        options.get("password"),
-        options.get("token"),
+def _per_connection(options: Mapping[str, str]) -> int | None:
+    if "messages_per_connection" not in options:
+        return None
+    return number(options, "messages_per_connection", 0, 10_000)
+
+
+def _hello(options: Mapping[str, str]) -> str:
+    """Raises ValueError for what cannot stand behind EHLO."""
+    name = options.get("hello") or _own_name()
+    if not re.fullmatch(r"[A-Za-z0-9.:\[\]-]{1,255}", name):
+        raise ValueError(f"`hello: {name}` is not the name of a machine")
+    return name
+
+
+def _bounces(options: Mapping[str, str]) -> str | None:
+    address = options.get("bounces")
+    # A message's name goes between the two, and 64 is the most (RFC 5321 section
+    # 4.5.3.1.1).
+    if address and re.fullmatch(r"[^\s<>@+]{1,14}@[^\s<>@]+", address):
+        return address
+    if address is None:
+        return None
+    raise ValueError(
+        f"`bounces: {address}` is not an address with at most 14 letters before its @"
     )
+
+
+def _with_name_for(
+    provider: str,
+    message: Message,
+) -> Message:
+    """The message with its own name where the provider gives it back."""
+    field, pattern = NAME_FIELDS[provider]
+    value = pattern.format(message.message_id.partition("@")[0])
+    return replace(message, headers={**message.headers, field: value})
+
+
+def _login(options: Mapping[str, str]) -> Login | None:
+    """None where nothing is given; raises ValueError for half of it."""
+    user = options.get("user")
+    password = options.get("password")
+    token = options.get("token")
     if user is None and password is None and token is None:
         return None
     if user is None or (password is None) == (token is None):
@@ -303,31 +364,31 @@ def _login(options: Mapping[str, str]) -> Login | None:
 
 def _signers(options: Mapping[str, str]) -> list[Signer]:
     """None, one or two: RFC 8463 asks for an RSA signature beside one by Ed25519."""
-    given = [name for name in options if name.startswith("dkim_")]
-    if not given:
+    if not any(name.startswith("dkim_") for name in options):
         return []
-    found = []
-    for selector, key in (
-        ("dkim_selector", "dkim_key"),
-        ("dkim_second_selector", "dkim_second_key"),
-    ):
-        if selector in options or key in options or key == "dkim_key":
-            missing = [
-                name for name in ("dkim_domain", selector, key) if name not in options
-            ]
-            if missing:
-                raise ValueError(f"signing by DKIM needs `{missing[0]}` too")
-            found.append(
-                Signer(options["dkim_domain"], options[selector], options[key])
-            )
-    return found
+    first = _signer(options, "dkim_selector", "dkim_key")
+    second = ("dkim_second_selector", "dkim_second_key")
+    if not any(name in options for name in second):
+        return [first]
+    return [first, _signer(options, *second)]
+
+
+def _signer(
+    options: Mapping[str, str],
+    selector: str,
+    key: str,
+) -> Signer:
+    """Raises ValueError for one of the three that is missing."""
+    for name in ("dkim_domain", selector, key):
+        if name not in options:
+            raise ValueError(f"signing by DKIM needs `{name}` too")
+    return Signer(options["dkim_domain"], options[selector], options[key])
 
 
 def _own_name() -> str:
-    """The machine's name where it is a full one, else as RFC 5321 section 4.1.3 has it."""
+    """The machine's name where it is a full one, else as RFC 5321 section 4.1.3
+    has it.
+    """
     name = socket.gethostname()
-    return (
-        name
-        if re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name)
-        else "[127.0.0.1]"
-    )
+    whole = re.fullmatch(r"[A-Za-z0-9-]+(\.[A-Za-z0-9-]+)+", name)
+    return name if whole else "[127.0.0.1]"

@@ -1,4 +1,5 @@
-"""The operator's dashboard: an application of its own, on a port of its own, which nobody but this machine reaches by default."""
+"""The operator's dashboard: an application of its own, on a port of its own, which
+nobody but this machine reaches by default."""
 
 from drip.web.dashboard.app import make_dashboard
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from datetime import datetime
+from collections.abc import Sequence
+from functools import partial
 
-import anyio
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -15,18 +13,20 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Scope
 
+from drip.core.clock import Clock, Stopwatch
 from drip.storage.base.database import Database
-from drip.web.app import BOTH, FOR_LONG, status_of, told_where
+from drip.web.app import BOTH, FOR_LONG, kept_fresh, log_failure, status_of
 from drip.web.app_state import AppState
-from drip.web.dashboard import calendar, campaigns, live, operating, people
-from drip.web.dashboard.entrance import log_in, log_out, staff
-from drip.web.dashboard.state import DashboardState, board_of
+from drip.web.dashboard import calendar, campaigns, live, operating, people, reports
+from drip.web.dashboard.entrance import Page, log_in, log_out, staff
+from drip.web.dashboard.state import DashboardState, dashboard_of
 from drip.web.guard import HEADERS, RequestGuard
 from drip.worker.worker import MESSAGES, TIMELINES, Limits
 from drip.workspace import Workspace
 
-# Frames of our own, in which messages are shown. A form has to say which site it comes from, which it does not where
-# nothing at all may be said of it (Fetch standard, "serializing a request origin").
+# Frames of our own, in which messages are shown. A form has to say which site it comes
+# from, which it does not where nothing at all may be said of it (Fetch standard,
+# "serializing a request origin").
 OWN = HEADERS | {
     "Referrer-Policy": "same-origin",
     "Content-Security-Policy": HEADERS["Content-Security-Policy"].replace(
@@ -39,65 +39,77 @@ POST = ["POST"]
 def make_dashboard(
     workspace: Workspace,
     database: Database,
-    clock: Callable[[], datetime],
-    passed_s: Callable[[], float],
+    clock: Clock,
+    passed_s: Stopwatch,
     messages: Limits = MESSAGES,
     timelines: Limits = TIMELINES,
 ) -> Starlette:
-    """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and `timelines` are what writing one and
-    simulating one may take. Raises DripError if its files cannot be read."""
-    board = DashboardState(
+    """The dashboard of one workspace. `passed_s` is a stopwatch, `messages` and
+    `timelines` are what writing one and simulating one may take. Raises DripError if
+    its files cannot be read."""
+    dashboard = DashboardState(
         AppState(workspace, database, clock, passed_s), messages, timelines
     )
 
-    @asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
-        async with anyio.create_task_group() as beside:
-            beside.start_soon(board.site.keep_fresh)
-            yield
-            beside.cancel_scope.cancel()
-        board.close()
-
-    routes = [
-        Route("/", staff(calendar.calendar)),
-        Route("/contacts", staff(people.contacts)),
-        Route("/contacts/{key:path}", staff(people.contact)),
-        Route("/campaigns", staff(campaigns.campaigns)),
-        Route("/campaigns/{key}", staff(campaigns.campaign)),
-        Route("/campaigns/{key}/hold", staff(campaigns.hold), methods=POST),
-        Route("/live", staff(live.live)),
-        Route("/live/message", staff(live.live_message)),
-        Route("/live/page", staff(live.live_page)),
-        Route("/caps", staff(calendar.caps)),
-        Route("/reports", staff(campaigns.reports)),
-        Route("/reports.csv", staff(campaigns.reports_csv)),
-        Route("/tasks", staff(operating.tasks), methods=BOTH),
-        Route("/held", staff(operating.held), methods=BOTH),
-        Route("/health", staff(operating.health)),
-        Route("/stop", staff(operating.stop), methods=POST),
-        Route("/login", log_in, methods=BOTH),
-        Route("/logout", staff(log_out), methods=POST),
-        Route("/static/dashboard.css", _style),
-        Route("/static/htmx.js", _script),
-    ]
-    guard = Middleware(RequestGuard, failed=_failed, headers=OWN)
     app = Starlette(
-        routes=routes,
-        middleware=[guard],
+        routes=_look() + _act() + _entrance(),
+        middleware=[Middleware(RequestGuard, failed=_failed, headers=OWN)],
         exception_handlers={HTTPException: _refused},
-        lifespan=lifespan,
+        lifespan=partial(kept_fresh, dashboard.state, dashboard.close),
     )
-    app.state.board = board
+    app.state.dashboard = dashboard
     return app
 
 
+def _page(path: str, page: Page, methods: Sequence[str] = ("GET",)) -> Route:
+    """One that nobody sees who may not come in."""
+    return Route(path, staff(page), methods=methods)
+
+
+def _look() -> list[Route]:
+    return [
+        _page("/", calendar.calendar),
+        _page("/contacts", people.contacts),
+        _page("/contacts/{key:path}", people.contact),
+        _page("/campaigns", campaigns.campaigns),
+        _page("/campaigns/{key}", campaigns.campaign),
+        _page("/live", live.live),
+        _page("/live/message", live.live_message),
+        _page("/live/page", live.live_page),
+        _page("/caps", calendar.caps),
+        _page("/reports", reports.reports),
+        _page("/reports.csv", reports.reports_csv),
+        _page("/health", operating.health),
+    ]
+
+
+def _act() -> list[Route]:
+    return [
+        _page("/campaigns/{key}/hold", campaigns.hold, POST),
+        _page("/tasks", operating.tasks, BOTH),
+        _page("/held", operating.held, BOTH),
+        _page("/stop", operating.stop, POST),
+    ]
+
+
+def _entrance() -> list[Route]:
+    return [
+        Route("/login", log_in, methods=BOTH),
+        _page("/logout", log_out, POST),
+        Route("/static/dashboard.css", _style),
+        Route("/static/htmx.js", _script),
+    ]
+
+
 async def _style(request: Request) -> Response:
-    return Response(board_of(request).style, media_type="text/css", headers=FOR_LONG)
+    return Response(
+        dashboard_of(request).style, media_type="text/css", headers=FOR_LONG
+    )
 
 
 async def _script(request: Request) -> Response:
     return Response(
-        board_of(request).script, media_type="text/javascript", headers=FOR_LONG
+        dashboard_of(request).script, media_type="text/javascript", headers=FOR_LONG
     )
 
 
@@ -109,7 +121,7 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 
 def _failed(scope: Scope, error: Exception) -> ASGIApp:
-    told_where(scope, error)
+    log_failure(scope, error)
     if scope["path"] == "/health":
         return PlainTextResponse(
             "Who asks cannot be looked up: the database cannot be read.\n", 503

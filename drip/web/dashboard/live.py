@@ -1,11 +1,14 @@
-"""A message as it would be written now, for any step and any contact, from the files as they are at this moment.
+"""A message as it would be written now, for any step and any contact, from the files as
+they are at this moment.
 
-It is written by a worker (`drip.worker`), since a template may hang or want all the memory there is.
+It is written by a worker (`drip.worker`), since a template may hang or want all the
+memory there is.
 """
 
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlencode
@@ -14,12 +17,13 @@ from anyio.to_thread import run_sync
 from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 
-from drip.core.settings import CHANNELS
+from drip.core.channels import CHANNELS
 from drip.errors import DripError
-from drip.storage.people import people
-from drip.web.dashboard.state import DashboardState, board_of, wants_json
+from drip.storage.people import contacts
+from drip.web.dashboard.state import DashboardState, dashboard_of, wants_json
 from drip.web.recipients import VIEW
 from drip.worker.answers import Asked, version_of
+from drip.worker.values import problem_row
 from drip.worker.worker import Busy
 
 # In a frame of ours: no script, no links, nothing that leads out of it.
@@ -30,134 +34,165 @@ FRAME = VIEW | {
     + "; sandbox",
     "X-Frame-Options": "SAMEORIGIN",
 }
+NO_MESSAGE: Mapping[str, Any] = {"message": None}
+# As a worker has them: `campaign`, `step` and `channels`.
+Steps = Sequence[Mapping[str, Any]]
 
 
 async def live(request: Request) -> Response:
-    """Which message to look at, and the message."""
-    board = board_of(request)
+    """Which message to look at, and the message.
+
+    `steps` and `locales` are what there is to choose from, `contacts` some people;
+    `asked` is what was chosen, `message` null where `problems` says why.
+    """
+    dashboard = dashboard_of(request)
     try:
-        found = await board.messages.ask("steps", await _version(board))
+        found = await dashboard.messages.ask("steps", await _version(dashboard))
     except DripError as error:
-        return await board.show(
-            request, "wrong.html", {"error": error.sentence, "help": error.help}, 503
-        )
-    asked = await _asked(request, board, found["steps"])
-    names = await board.site.read(lambda connection: people.search(connection, "", 20))
+        return await dashboard.show_error(request, error, 503)
+    asked = await _asked(request, dashboard, found["steps"])
+    some = await dashboard.state.read(contacts.search, "", 20)
+    message = await _shown(dashboard, asked, anew=True) if asked else NO_MESSAGE
     values = {
         **found,
         "asked": asked,
-        "contacts": [each.key for each in names],
-        **(await _shown(board, asked, anew=True) if asked else {"message": None}),
+        "contacts": [contact.key for contact in some],
+        **message,
     }
-    return await board.show(request, "live.html", values)
+    return await dashboard.show(request, "live.html", values)
 
 
 async def live_message(request: Request) -> Response:
-    """The message alone, for a page that asks again and again; nothing (204) while the files are as that page has them."""
-    board = board_of(request)
-    if request.query_params.get("seen") == await _version(board) and not wants_json(
-        request
-    ):
+    """The message alone, for a page that asks again and again; nothing (204) while the
+    files are as that page has them."""
+    dashboard = dashboard_of(request)
+    seen = request.query_params.get("seen")
+    if seen == await _version(dashboard) and not wants_json(request):
         return Response(status_code=204)
-    asked = await _asked(request, board, [])
+    asked = await _asked(request, dashboard, [])
     if asked is None:
         return Response(status_code=204)
-    return await board.show(
-        request, "_message.html", {"asked": asked, **await _shown(board, asked)}
-    )
+    values = {"asked": asked, **await _shown(dashboard, asked)}
+    return await dashboard.show(request, "_message.html", values)
 
 
 async def live_page(request: Request) -> Response:
-    """The HTML of the message, for a frame."""
-    board = board_of(request)
-    asked = await _asked(request, board, [])
-    html = b""
-    if asked:
-        about = _template_of(await _version(board), asked)
-        # What is wrong is said by the page around it.
-        with contextlib.suppress(DripError):
-            html = await board.messages.ask(
-                "page", about, asked=asdict(asked), now=board.site.clock().isoformat()
-            )
-    return HTMLResponse(html, headers=FRAME, status_code=200 if html else 404)
+    """The HTML of the message, for a frame; 404 and nothing, where there is none."""
+    dashboard = dashboard_of(request)
+    asked = await _asked(request, dashboard, [])
+    html = await _html(dashboard, asked)
+    return HTMLResponse(html, 200 if html else 404, FRAME)
 
 
-async def _version(board: DashboardState) -> str:
+async def _html(dashboard: DashboardState, asked: Asked | None) -> bytes:
+    """Empty if there is none."""
+    if asked is None:
+        return b""
+    about = _template_of(await _version(dashboard), asked)
+    now = dashboard.state.clock().isoformat()
+    # What is wrong is said by the page around it.
+    with contextlib.suppress(DripError):
+        html: bytes = await dashboard.messages.ask(
+            "page",
+            about,
+            asked=asdict(asked),
+            now=now,
+        )
+        return html
+    return b""
+
+
+async def _version(dashboard: DashboardState) -> str:
     """Of the files, as they are now."""
-    return version_of(
-        await run_sync(board.site.workspace.fingerprint, limiter=board.few)
-    )
+    fingerprint = dashboard.state.workspace.fingerprint
+    return version_of(await run_sync(fingerprint, limiter=dashboard.few))
+
+
+# --- what is asked for
 
 
 async def _asked(
-    request: Request, board: DashboardState, steps: list[dict[str, Any]]
+    request: Request,
+    dashboard: DashboardState,
+    steps: Steps,
 ) -> Asked | None:
-    """What the address names; else the first step there is, for the first contact."""
+    """What the address names; else the first step there is, for the first contact.
+    None where there is neither a step nor a contact."""
     query = {name: value[:300] for name, value in request.query_params.items()}
-    both = query.get("what", "").partition("\t")
-    campaign, step = (
-        (both[0], both[2])
-        if both[1]
-        else (query.get("campaign", ""), query.get("step", ""))
-    )
-    if not campaign and steps:
-        campaign, step = steps[0]["campaign"], steps[0]["step"]
-    contact = query.get("contact") or next(
-        (
-            each.key
-            for each in await board.site.read(
-                lambda connection: people.search(connection, "", 1)
-            )
-        ),
-        "",
-    )
+    campaign, step = _step(query, steps)
+    contact = query.get("contact") or await _first_contact(dashboard)
     if not (campaign and contact):
         return None
-    channels = next(
-        (
-            each["channels"]
-            for each in steps
-            if (each["campaign"], each["step"]) == (campaign, step)
-        ),
-        None,
-    )
-    channel = query.get("channel", "")
-    if channel not in CHANNELS:
-        channel = ""
-    if channels and channel not in channels:
-        channel = channels[0]
-    return Asked(
-        campaign, step, contact, channel or "email", query.get("locale") or None
-    )
+    channel = _channel(query.get("channel", ""), _channels(steps, (campaign, step)))
+    return Asked(campaign, step, contact, channel, query.get("locale") or None)
+
+
+def _step(query: Mapping[str, str], steps: Steps) -> tuple[str, str]:
+    """Campaign and step. A list in a form has both in one value."""
+    campaign, both, step = query.get("what", "").partition("\t")
+    if not both:
+        campaign = query.get("campaign", "")
+        step = query.get("step", "")
+    if not campaign and steps:
+        return steps[0]["campaign"], steps[0]["step"]
+    return campaign, step
+
+
+async def _first_contact(dashboard: DashboardState) -> str:
+    """Empty if there is none."""
+    found = await dashboard.state.read(contacts.search, "", 1)
+    return found[0].key if found else ""
+
+
+def _channels(steps: Steps, chosen: tuple[str, str]) -> Sequence[str]:
+    """By which a step sends; none if the step is not known here."""
+    for known in steps:
+        if (known["campaign"], known["step"]) == chosen:
+            return list(known["channels"])
+    return []
+
+
+def _channel(asked: str, channels: Sequence[str]) -> str:
+    """The one that is asked for, if the step sends by it; else the step's first."""
+    if channels and asked not in channels:
+        return channels[0]
+    return asked if asked in CHANNELS else "email"
+
+
+# --- the message
 
 
 async def _shown(
-    board: DashboardState, asked: Asked, *, anew: bool = False
+    dashboard: DashboardState,
+    asked: Asked,
+    *,
+    anew: bool = False,
 ) -> dict[str, Any]:
-    """The message as pages have it; `anew`, since what is known of people may have changed."""
-    version, now = await _version(board), board.site.clock().isoformat()
+    """The message as pages have it; `anew`, since what is known of people may have
+    changed."""
+    version = await _version(dashboard)
     try:
-        found = await board.messages.ask(
+        found = await dashboard.messages.ask(
             "message",
             _template_of(version, asked),
             asked=asdict(asked),
-            now=now,
+            now=dashboard.state.clock().isoformat(),
             anew=anew,
         )
     except DripError as error:
-        place = str(error.place) if error.place else None
-        wrong = {"place": place, "sentence": error.sentence, "help": error.help}
-        # Whoever had to wait asks again; what was ended is looked at again once the files have changed.
+        # Whoever had to wait asks again; what was ended is looked at again once the
+        # files have changed.
         found = {
+            **NO_MESSAGE,
             "version": "" if isinstance(error, Busy) else version,
-            "message": None,
-            "problems": [wrong],
+            "problems": [problem_row(error)],
         }
     return {**found, "query": _query(asked)}
 
 
 def _template_of(version: str, asked: Asked) -> tuple[str, ...]:
-    """What rests if it had to be ended: it, in this version of the files, for whichever contact."""
+    """What rests if it had to be ended: it, in this version of the files, for whichever
+    contact."""
     return (version, asked.campaign, asked.step, asked.channel, asked.locale or "")
 
 

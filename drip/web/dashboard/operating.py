@@ -3,182 +3,186 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from anyio.to_thread import run_sync
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from drip.engine.health import ALARM_SPAN, BACK_SPAN, SILENT
+from drip.commands import holding
+from drip.commands.orders import Order
+from drip.commands.releasing import SETTLEMENTS, Settlement, release
+from drip.commands.settling import TASK_ENDS, TaskEnd, settle_task
+from drip.engine.health import ALARM_SPAN, BACK_SPAN, SILENT, Health
 from drip.engine.health import health as health_of
-from drip.importing.settling import settle_task
+from drip.errors import DripError
 from drip.storage.campaigns import tasks as store
-from drip.storage.operating import control
-from drip.storage.people import people
+from drip.storage.operating import audit
+from drip.storage.operating import holds as hold_store
+from drip.storage.people import contacts
 from drip.storage.sending import outbox
-from drip.web.dashboard.state import back, board_of
+from drip.web.dashboard.holds import hold_values
+from drip.web.dashboard.ordering import order_of
+from drip.web.dashboard.state import back, dashboard_of
 
 MOST = 200
-# What an operator says of a held message, and the state it has then.
-SETTLED = {"sent": "sent", "again": "deferred", "dropped": "failed"}
+# In characters, of what came of a task.
+LONGEST_OUTCOME = 1_000
+# How many orders the page of health shows, the newest first.
+ORDERS = 20
+STATES = ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")
 
 
 async def health(request: Request) -> Response:
-    """Heartbeat, queues and their age, what came back, alarms, what is held. 503 if the daemon, or what this server does again
-    and again, has not gone well for long."""
-    board = board_of(request)
-    site = board.site
-    found = await run_sync(partial(health_of, site.database, site.clock()))
-    troubles = site.troubles()
+    """Heartbeat, queues and their age, what came back, alarms, what is held and who ordered what. 503 if the daemon, or what this
+    server does again and again, has not gone well for long."""
+    dashboard = dashboard_of(request)
+    state = dashboard.state
+    found = await run_sync(partial(health_of, state.database, state.clock()))
+    orders = await state.read(partial(audit.newest, count=ORDERS))
+    holders = await state.read(audit.holders)
+    troubles = state.troubles()
     if found.silent:
-        troubles.append(
-            f"The daemon has not beaten for {SILENT.total_seconds() / 60:.0f} minutes."
-        )
+        minutes = SILENT.total_seconds() / 60
+        troubles.append(f"The daemon has not beaten for {minutes:.0f} minutes.")
     values = {
         "troubles": troubles,
+        **_values(found),
+        "holds": [
+            {"scope": scope, **hold_values(hold, holders.get(scope))}
+            for scope, hold in found.holds.items()
+            if scope != hold_store.EVERYTHING
+        ],
+        "orders": orders,
+    }
+    return await dashboard.show(
+        request, "health.html", values, 503 if troubles else 200
+    )
+
+
+def _values(found: Health) -> dict[str, Any]:
+    return {
         "daemon": found.daemon,
         "running": found.running,
         "silent": found.silent,
         "stopped": found.stopped,
-        "holds": [
-            {"scope": scope, "at": each.at, "reason": each.reason}
-            for scope, each in found.holds.items()
-            if scope != control.EVERYTHING
-        ],
         "alarms": found.alarms,
         "alarm_span": ALARM_SPAN,
         "back_days": BACK_SPAN.days,
-        "queues": [
-            {"channel": each.channel, "count": each.count, "oldest": each.oldest}
-            for each in found.queues
-        ],
-        "left_alone": [
-            {
-                "channel": each.channel,
-                "domain": each.domain,
-                "until": each.until,
-                "reason": each.reason,
-            }
-            for each in found.left_alone
-        ],
-        "doubted": [
-            {"channel": each.channel, "server": each.server, "messages": each.messages}
-            for each in found.doubted
-        ],
+        "queues": found.queues,
+        "left_alone": found.left_alone,
+        "doubted": found.doubted,
         "back": [
             {"kind": kind, "class": meaning, "messages": count}
             for kind, meaning, count in found.back
         ],
-        "messages": {
-            state: found.waiting(state)
-            for state in (
-                "pending",
-                "deferred",
-                "sending",
-                "held",
-                "sent",
-                "skipped",
-                "failed",
-            )
-        },
+        "messages": {state: found.waiting(state) for state in STATES},
     }
-    return await board.show(request, "health.html", values, 503 if troubles else 200)
 
 
 async def stop(request: Request) -> Response:
     """Stops everything within a beat of the daemon, or lets everything go on."""
-    board = board_of(request)
-    now, off = board.site.clock(), request.state.form.get("do") == "go-on"
+    order, off = order_of(request), request.state.form.get("do") == "go-on"
 
     def work(connection: Connection) -> None:
         if off:
-            control.let_go(connection, control.EVERYTHING)
-            outbox.wake_paused(connection, None, now)
+            holding.go_on(connection, order)
         else:
-            control.hold(connection, control.EVERYTHING, now)
+            holding.stop(connection, order)
 
-    await board.site.writer.do(work)
+    await dashboard_of(request).state.writer.do(work)
     return back(request, "/health")
 
 
 async def tasks(request: Request) -> Response:
     """Work for people: the most urgent first. POST settles one."""
-    board = board_of(request)
-    wrong = None
+    dashboard, wrong = dashboard_of(request), None
     if request.method == "POST":
-        form, settings, now = (
-            request.state.form,
-            board.site.settings,
-            board.site.clock(),
-        )
-        number, state = form.get("task", ""), form.get("do", "")
-        outcome = form.get("outcome", "").strip()[:1000] or None
-        if not (
-            number.isdecimal() and len(number) < 10 and state in ("done", "dropped")
-        ):
-            wrong = "That is no task that is done or dropped."
-        else:
-            wrong = await board.site.writer.do(
-                lambda connection: settle_task(
-                    connection, settings, int(number), state, outcome, now
-                )
-            )
+        wrong = await _settled(request)
         if wrong is None:
             return back(request, "/tasks")
     whose = request.query_params.get("assign_to") or None
-    found = await board.site.read(
-        lambda connection: store.listed(connection, ("open",), whose)
+
+    def look(connection: Connection) -> dict[str, Any]:
+        found = store.listed(connection, ("open",), whose)
+        every = store.listed(connection, ("open",))
+        return {
+            "tasks": found[:MOST],
+            "count": len(found),
+            "assign_to": whose,
+            "desks": sorted({task.assign_to for task in every}),
+            "wrong": wrong,
+        }
+
+    values = await dashboard.state.read(look)
+    return await dashboard.show(request, "tasks.html", values, 422 if wrong else 200)
+
+
+async def _settled(request: Request) -> str | None:
+    """Settles a task; what is wrong, if anything is."""
+    state, form, order = (
+        dashboard_of(request).state,
+        request.state.form,
+        order_of(request),
     )
-    every = await board.site.read(
-        lambda connection: store.listed(connection, ("open",))
-    )
-    values = {
-        "tasks": found[:MOST],
-        "count": len(found),
-        "assign_to": whose,
-        "desks": sorted({each.assign_to for each in every}),
-        "wrong": wrong,
-    }
-    return await board.show(request, "tasks.html", values, 422 if wrong else 200)
+    number, end = form.get("task", ""), form.get("do", "")
+    outcome = form.get("outcome", "").strip()[:LONGEST_OUTCOME] or None
+    if not (number.isdecimal() and len(number) < 10 and end in TASK_ENDS):
+        return "That is no task that is done or dropped."
+    ended, settings = cast(TaskEnd, end), state.settings
+    try:
+        await state.writer.do(
+            lambda connection: settle_task(
+                connection, settings, order, int(number), ended, outcome
+            )
+        )
+    except DripError as error:
+        return error.sentence
+    return None
 
 
 async def held(request: Request) -> Response:
     """Messages of which it is not known whether they left, or that could not be rendered. POST settles some."""
-    board = board_of(request)
+    dashboard = dashboard_of(request)
     if request.method == "POST":
-        form, now = request.state.form, board.site.clock()
-        state, number = SETTLED.get(form.get("do", "")), form.get("message", "")
-
-        def work(connection: Connection) -> int:
-            known = {each.id for each in outbox.held(connection)}
-            chosen = (
-                known
-                if number == "all"
-                else known & {int(number) if number.isdecimal() else 0}
-            )
-            return outbox.release(connection, chosen, state, now) if state else 0
-
-        await board.site.writer.do(work)
+        form = request.state.form
+        settlement, number = form.get("do", ""), form.get("message", "")
+        if settlement in SETTLEMENTS:
+            order = order_of(request)
+            work = partial(_release, order, number, cast(Settlement, settlement))
+            await dashboard.state.writer.do(work)
         return back(request, "/held")
+    return await dashboard.show(request, "held.html", await dashboard.state.read(_held))
 
-    def look(connection: Connection) -> dict[str, Any]:
-        found = outbox.held(connection)
-        keys = people.contacts_by_id(
-            connection, {each.contact_id for each in found[:MOST]}
-        )
-        rows = [
-            {
-                "message": each.id,
-                "contact": keys[each.contact_id].key,
-                "campaign": each.campaign,
-                "step": each.step,
-                "channel": each.channel,
-                "code": each.code,
-                "sentence": each.sentence,
-            }
-            for each in found[:MOST]
-        ]
-        return {"held": rows, "count": len(found)}
 
-    return await board.show(request, "held.html", await board.site.read(look))
+def _release(
+    order: Order, number: str, settlement: Settlement, connection: Connection
+) -> None:
+    """Settles one message, or `all`. One that somebody else has settled meanwhile stays as it is."""
+    waiting = {message.id for message in outbox.held(connection)}
+    if number == "all":
+        release(connection, order, None, settlement)
+    elif number.isdecimal() and int(number) in waiting:
+        release(connection, order, [int(number)], settlement)
+
+
+def _held(connection: Connection) -> dict[str, Any]:
+    found = outbox.held(connection)
+    shown = found[:MOST]
+    whose = contacts.contacts_by_id(
+        connection, {message.contact_id for message in shown}
+    )
+    rows = [
+        {
+            "message": message.id,
+            "contact": whose[message.contact_id].key,
+            "campaign": message.campaign,
+            "step": message.step,
+            "channel": message.channel,
+            "code": message.code,
+            "sentence": message.sentence,
+        }
+        for message in shown
+    ]
+    return {"held": rows, "count": len(found)}

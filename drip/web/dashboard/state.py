@@ -1,8 +1,9 @@
-"""What the pages of the dashboard share: how an answer is made, for a browser or a program, and who asks for it."""
+"""What the pages of the dashboard share: how an answer is made, for a browser or a
+program, and who asks for it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import date, datetime
 from functools import cached_property
 from pathlib import Path
@@ -16,12 +17,16 @@ from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Re
 
 from drip.core.calendar import local, zone
 from drip.engine.health import SILENT
+from drip.errors import DripError
 from drip.storage.campaigns import tasks
-from drip.storage.operating import control
+from drip.storage.operating import daemons
+from drip.storage.operating import holds as hold_store
+from drip.storage.operating.daemons import DaemonRecord
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState, digest
 from drip.web.dashboard.charts import CHARTS
 from drip.web.dashboard.forecasts import Forecasts
+from drip.web.dashboard.holds import hold_of
 from drip.web.dashboard.tries import Tries
 from drip.worker.values import plain
 from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
@@ -29,128 +34,167 @@ from drip.worker.worker import MESSAGES, TIMELINES, Limits, Worker
 HERE = Path(__file__).parent
 # So many looks at once at whether files have changed.
 AT_ONCE = 2
+# In seconds, the longest first.
+UNITS = {
+    "day": 86_400,
+    "hour": 3_600,
+    "minute": 60,
+    "second": 1,
+}
 
 
 class DashboardState:
-    """The dashboard of one workspace. What templates are filled in for is done by workers: `messages` of the live preview,
-    `timelines` of contacts, and one for the forecast."""
+    """The dashboard of one workspace. What templates are filled in for is done by
+    workers: `messages` of the live preview, `timelines` of contacts, and one for the
+    forecast."""
 
     def __init__(
-        self, site: AppState, messages: Limits = MESSAGES, timelines: Limits = TIMELINES
+        self,
+        state: AppState,
+        messages: Limits = MESSAGES,
+        timelines: Limits = TIMELINES,
     ) -> None:
-        self.site = site
-        about = (site.workspace.root, site.workspace.environment, site.passed_s)
+        self.state = state
+        about = (state.workspace.root, state.workspace.environment, state.passed_s)
         self.messages = Worker("The message", *about, messages)
         self.timelines = Worker("The simulation", *about, timelines)
-        self.forecasts = Forecasts(site)
-        self.tries = Tries(site.passed_s)
+        self.forecasts = Forecasts(state)
+        self.tries = Tries(state.passed_s)
         self.few = CapacityLimiter(AT_ONCE)
         self.style = (HERE / "static" / "dashboard.css").read_text("utf-8")
         self.script = (HERE / "static" / "htmx.min.js").read_text("utf-8")
 
     def close(self) -> None:
         """Ends what works beside the requests."""
-        for each in (self.messages, self.timelines, self.forecasts, self.site.writer):
-            each.close()
+        self.messages.close()
+        self.timelines.close()
+        self.forecasts.close()
+        self.state.writer.close()
 
     @cached_property
     def pages(self) -> Environment:
         made = Environment(
             loader=FileSystemLoader(HERE / "pages"),
             autoescape=True,
+            # A name that is missing is an error: no page shows nothing for something.
             undefined=StrictUndefined,
             trim_blocks=True,
             lstrip_blocks=True,
             auto_reload=False,
         )
-        made.filters |= {
+        made.filters |= self._filters()
+        made.globals |= CHARTS
+        return made
+
+    def _filters(self) -> dict[str, Callable[..., str]]:
+        return {
             "when": self.when,
             "day": _day,
             "ago": self._ago,
             "number": lambda count: f"{count:,}",
         }
-        made.globals |= CHARTS
-        return made
 
     async def show(
-        self, request: Request, name: str, values: Mapping[str, Any], status: int = 200
+        self,
+        request: Request,
+        name: str,
+        values: Mapping[str, Any],
+        status: int = 200,
     ) -> Response:
-        """The page, or the same values as JSON for whoever asks for that."""
-        told = plain(values)
+        """The page `name`, or the same values as JSON for whoever asks for that.
+
+        Instants are ISO 8601 in UTC in both; the templates show them by `when`.
+        """
+        shown = plain(values)
         if wants_json(request):
-            return JSONResponse(told, status)
+            return JSONResponse(shown, status)
+        frame = await self._frame(request, name)
+        html = self.pages.get_template(name).render(frame | shown)
+        return HTMLResponse(html, status)
+
+    async def _frame(self, request: Request, name: str) -> dict[str, Any]:
+        """What every page has."""
         session = request.state.session
-        shared = {
-            "business": self.site.settings.business_name,
+        return {
+            "business": self.state.settings.business_name,
             "here": name.removesuffix(".html"),
             "path": request.url.path,
             "operator": session.operator.name,
             "csrf": session.csrf,
-            "top": plain(await self.site.read(self._top)),
+            "top": plain(await self.state.read(self._top)),
             "style": f"/static/dashboard.css?{digest(self.style)}",
             "script": f"/static/htmx.js?{digest(self.script)}",
-            "now": plain(self.site.clock()),
+            "now": plain(self.state.clock()),
         }
-        return HTMLResponse(self.pages.get_template(name).render(shared | told), status)
+
+    async def show_error(
+        self,
+        request: Request,
+        error: DripError,
+        status: int,
+    ) -> Response:
+        """What is wrong, and the remedy, as a page."""
+        values = {"error": error.sentence, "help": error.help}
+        return await self.show(request, "wrong.html", values, status)
 
     def when(self, text: str | None, zone_name: str | None = None) -> str:
-        """An instant of JSON on the wall clock of a zone; the workspace's, if none is named."""
+        """An instant of JSON on the wall clock of a zone; the workspace's, if none is
+        named."""
         if text is None:
             return ""
-        wall = local(
-            datetime.fromisoformat(text), zone(zone_name or self.site.settings.timezone)
-        )
+        here = zone(zone_name or self.state.settings.timezone)
+        wall = local(datetime.fromisoformat(text), here)
         return f"{wall:%a %-d %b %Y %H:%M}"
 
     def _ago(self, text: str) -> str:
-        passed = self.site.clock() - datetime.fromisoformat(text)
-        for size, name in (
-            (86_400, "day"),
-            (3_600, "hour"),
-            (60, "minute"),
-            (1, "second"),
-        ):
-            if (count := int(passed.total_seconds()) // size) > 0:
+        """How long ago an instant of JSON was, in the largest unit of which there is
+        one."""
+        passed = self.state.clock() - datetime.fromisoformat(text)
+        for name, seconds in UNITS.items():
+            count = int(passed.total_seconds()) // seconds
+            if count > 0:
                 return f"{count} {name}{'s' if count > 1 else ''} ago"
         return "just now"
 
     def _top(self, connection: Connection) -> dict[str, Any]:
-        """What stands above every page."""
-        last, now = control.last_daemon(connection), self.site.clock()
-        alive = bool(
-            last and last.ended_at is None and now - last.heartbeat_at <= SILENT
-        )
+        """What stands above every page: whether the daemon lives, what keeps it from
+        its work, whether everything is stopped, and how much waits for somebody."""
+        last = daemons.last_daemon(connection)
+        alive = last is not None and self._is_alive(last)
         return {
             "alive": alive,
             "trouble": last.trouble if last and alive else None,
             "held": outbox.count_held(connection),
-            "stopped": control.held_scopes(connection).get(control.EVERYTHING),
+            "stopped": hold_of(connection, hold_store.EVERYTHING),
             "tasks": tasks.count_open(connection),
         }
+
+    def _is_alive(self, daemon: DaemonRecord) -> bool:
+        silent_for = self.state.clock() - daemon.heartbeat_at
+        return daemon.ended_at is None and silent_for <= SILENT
 
 
 def wants_json(request: Request) -> bool:
     """Whether a program asks."""
+    if request.query_params.get("format") == "json":
+        return True
     accepted = request.headers.get("accept", "")
-    return request.query_params.get("format") == "json" or (
-        "application/json" in accepted and "html" not in accepted
-    )
+    return "application/json" in accepted and "html" not in accepted
 
 
 def back(request: Request, to: str) -> Response:
-    """After a button: the page once more, as it is now."""
-    return (
-        JSONResponse({"done": True})
-        if wants_json(request)
-        else RedirectResponse(to, 303)
-    )
+    """After a button: the page once more, as it is now. By GET, so that a reload does
+    not press the button again (RFC 9110, section 15.4.4)."""
+    if wants_json(request):
+        return JSONResponse({"done": True})
+    return RedirectResponse(to, 303)
 
 
 def _day(text: str) -> str:
     return f"{date.fromisoformat(text[:10]):%a %-d %b}"
 
 
-def board_of(request: Request) -> DashboardState:
+def dashboard_of(request: Request) -> DashboardState:
     """The dashboard that a request is for."""
-    board: DashboardState = request.app.state.board
-    return board
+    dashboard: DashboardState = request.app.state.dashboard
+    return dashboard

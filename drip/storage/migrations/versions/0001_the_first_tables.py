@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("sentence", Words, nullable=False),
         sa.Column("at", Instant, nullable=False),
         sa.Column("ended_at", Instant, nullable=True),
-        sa.Column("told_at", Instant, nullable=True),
+        sa.Column("notified_at", Instant, nullable=True),
         sa.PrimaryKeyConstraint("id"),
     )
     op.create_index(
@@ -158,7 +158,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("digest"),
     )
     op.create_table(
-        "told",
+        "webhook_positions",
         sa.Column("webhook", Words, nullable=False),
         sa.Column("notice", Number, nullable=False),
         sa.PrimaryKeyConstraint("webhook"),
@@ -180,6 +180,30 @@ def upgrade() -> None:
         sqlite_with_rowid=False,
     )
     op.create_index("answered_by_time", "answered", ["at"], unique=False)
+    op.create_table(
+        "audit",
+        sa.Column("id", Number, nullable=False),
+        sa.Column("at", Instant, nullable=False),
+        sa.Column("by", Words, nullable=False),
+        sa.Column("command", Words, nullable=False),
+        sa.Column("about", Words, nullable=True),
+        sa.Column("contact_id", Number, nullable=True),
+        sa.Column("why", Words, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["contact_id"],
+            ["contacts.id"],
+        ),
+        sa.PrimaryKeyConstraint("id"),
+    )
+    op.create_index(
+        "audit_by_contact",
+        "audit",
+        ["contact_id"],
+        unique=False,
+        sqlite_where=sa.text("contact_id IS NOT NULL"),
+        postgresql_where=sa.text("contact_id IS NOT NULL"),
+    )
+    op.create_index("audit_by_time", "audit", ["at"], unique=False)
     op.create_table(
         "consent_log",
         sa.Column("id", Number, nullable=False),
@@ -263,7 +287,7 @@ def upgrade() -> None:
         sa.Column("contact_id", Number, nullable=False),
         sa.Column("record_id", Number, nullable=False),
         sa.Column("field", Words, nullable=False),
-        sa.Column("day", Words, nullable=True),
+        sa.Column("day", Words, nullable=False),
         sa.Column("month_day", Words, nullable=False),
         sa.ForeignKeyConstraint(
             ["contact_id"],
@@ -600,6 +624,10 @@ def upgrade() -> None:
         sa.Column("code", Words, nullable=True),
         sa.Column("sentence", Words, nullable=True),
         sa.Column("place", Words, nullable=True),
+        sa.CheckConstraint(
+            "state IN ('deferred', 'pending', 'sending', 'sent', 'skipped', 'failed', 'held')",
+            name="state_is_known",
+        ),
         sa.ForeignKeyConstraint(
             ["contact_id"],
             ["contacts.id"],

@@ -1,0 +1,40 @@
+"""Who orders something from a terminal, and why."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from collections.abc import Mapping
+from datetime import datetime
+
+import click
+
+from drip.cli.context import App, Command
+from drip.commands.orders import Order
+
+# For whoever shares an account with others, or has none of their own, as in a container.
+NAMED_BY = "DRIP_BY"
+
+
+def why_option(command: Command) -> Command:
+    return click.option(
+        "--why",
+        metavar="TEXT",
+        help="Why, for whoever asks later (`drip log --audit`).",
+    )(command)
+
+
+def order_of(app: App, at: datetime, why: str | None) -> Order:
+    """What was typed, as an order of whoever typed it."""
+    return Order(_name(app.environment), at, why)
+
+
+def _name(environment: Mapping[str, str]) -> str:
+    """DRIP_BY, or the name of the system's user; the number of one without a name."""
+    if named := environment.get(NAMED_BY, "").strip():
+        return named
+    number = os.getuid()
+    try:
+        return pwd.getpwuid(number).pw_name
+    except KeyError:
+        return f"user {number}"

@@ -1,0 +1,63 @@
+"""How the command line writes instants, spans and lines of the ledger."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from drip.core.calendar import local, zone
+from drip.storage.reading.ledger import LedgerRow
+
+CLOCK_FORMAT = "%Y-%m-%d %H:%M"
+# In seconds.
+SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
+
+
+def entry_row(entry: LedgerRow, timezone: str) -> dict[str, Any]:
+    """A line of the ledger with the stable keys of `--json`."""
+    wall = entry.at.astimezone(zone(entry.zone or timezone))
+    return {
+        "at": instant_text(entry.at),
+        "local": wall.isoformat(timespec="minutes"),
+        "campaign": entry.campaign,
+        "step": entry.step,
+        "contact": entry.contact,
+        "record": entry.record,
+        "occurrence": entry.occurrence,
+        "channel": entry.channel,
+        "outcome": entry.outcome,
+        "code": entry.code,
+        "sentence": entry.sentence,
+        "place": entry.place,
+        "until": instant_or_none(entry.until),
+    }
+
+
+def instant_text(at: datetime) -> str:
+    """2026-11-26T16:00:00Z; with milliseconds only where there are some."""
+    precision = "milliseconds" if at.microsecond else "seconds"
+    return at.astimezone(UTC).replace(tzinfo=None).isoformat(timespec=precision) + "Z"
+
+
+def instant_or_none(at: datetime | None) -> str | None:
+    """As `instant_text`, for JSON's null as well."""
+    return instant_text(at) if at else None
+
+
+def local_text(at: datetime, zone_name: str) -> str:
+    return local(at, zone(zone_name)).strftime(CLOCK_FORMAT)
+
+
+def local_or_never(at: datetime | None, zone_name: str) -> str:
+    """As `local_text`, for what does not happen as well."""
+    return local_text(at, zone_name) if at else "never"
+
+
+def ago(then: datetime, now: datetime) -> str:
+    """`3 minutes ago`."""
+    passed = max(now - then, timedelta(0)).total_seconds()
+    for length, word in SPANS:
+        number = int(passed // length)
+        if number:
+            return f"{number} {word}{'s' if number > 1 else ''} ago"
+    return "just now"
