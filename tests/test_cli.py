@@ -127,6 +127,21 @@ def test_preview_shows_calendar_and_reasons_and_changes_nothing(shop: Path) -> N
     assert not list((shop / ".drip").glob("out/*"))
 
 
+def test_what_a_rehearsal_logs_is_printed_nowhere(shop: Path) -> None:
+    text = (
+        "name: Sale\ntopic: reminders\nmax_audience: 20\n"
+        "trigger: { schedule: 2026-11-23 9:00 }\nsteps: [{ task: Call, assign_to: desk }]\n"
+    )
+    (shop / "campaigns" / "sale.yaml").write_text(text)
+    for about in (
+        ("preview", "sale"),
+        ("preview", "sale", "--json"),
+        ("explain", "ana"),
+    ):
+        done = drip(shop, *about, "--now", NOW)
+        assert (done.code, done.err) == (0, ""), about
+
+
 def test_preview_and_log_give_the_same_rows(shop: Path) -> None:
     keys = (
         "campaign",

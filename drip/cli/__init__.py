@@ -34,8 +34,13 @@ def drip(context: click.Context, workspace: str | None) -> None:
     A workspace is a folder with campaigns/ and templates/. Nothing is ever sent by any command but
     `run` and `send`.
     """
+    import logging
+
     from drip.cli.context import App
 
+    # A rehearsal logs what would happen, and that is no news: `run` and `serve` alone
+    # have a log. Without any handler `logging` would print it on standard error.
+    logging.getLogger("drip").addHandler(logging.NullHandler())
     context.obj = App(workspace or ".", dict(os.environ))
 
 
