@@ -271,15 +271,27 @@ class Reader:
         if topic.opt_in != "implied":
             return given
         silent = not_(self._in(said.where(not_(_consent.given))))
+        return or_(given, self._implied(topic.expires, silent))
+
+    def _implied(
+        self, expires: Duration | None, silent: ColumnElement[bool]
+    ) -> ColumnElement[bool]:
         # A sign-up for one topic implies no other.
         known = contacts.c.id.not_in(select(sign_ups.c.contact_id))
         implied = and_(silent, known)
-        if topic.expires:
-            lately = select(_event.contact_id).where(self._since(topic.expires))
-            implied = and_(implied, self._in(lately))
-        return or_(given, implied)
+        if not expires:
+            return implied
+        lately = select(_event.contact_id).where(self._since(expires))
+        return and_(implied, self._in(lately))
 
     def _did(self, did: Did) -> ColumnElement[bool]:
+        found = select(_event.contact_id).where(*self._such(did))
+        if did.times > 1:
+            by_contact = found.group_by(_event.contact_id)
+            found = by_contact.having(func.count() >= did.times)
+        return self._in(found)
+
+    def _such(self, did: Did) -> list[ColumnElement[bool]]:
         such = [
             _event.name == did.event,
             _event.at <= self.now,
@@ -290,12 +302,9 @@ class Reader:
             said = folded(json_text(_event.fields, name))
             such.append(said == value.casefold())
         if self.record is not None:
+            # What names no record counts for each of them.
             such.append(_event.record_id.in_([literal(0), _record.id]))
-        found = select(_event.contact_id).where(*such)
-        if did.times > 1:
-            by_contact = found.group_by(_event.contact_id)
-            found = by_contact.having(func.count() >= did.times)
-        return self._in(found)
+        return such
 
 
 def listed(among: str) -> Select[Any]:
@@ -346,13 +355,17 @@ def _text(line: FieldCondition, value: ColumnElement[Any]) -> ColumnElement[bool
     if line.comparison == "includes":
         return includes(folded(value), wanted[0])
     if line.comparison == "starts with":
-        # A range, which an index serves.
-        after_last = wanted[0] + LAST
-        return and_(
-            folded(value) >= wanted[0],
-            folded(value) < after_last,
-        )
+        return _begins_with(folded(value), wanted[0])
     return folded(value).in_(wanted)
+
+
+def _begins_with(value: ColumnElement[Any], beginning: str) -> ColumnElement[bool]:
+    # A range, which an index serves.
+    after_last = beginning + LAST
+    return and_(
+        value >= beginning,
+        value < after_last,
+    )
 
 
 def _between(

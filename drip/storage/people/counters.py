@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -130,15 +130,25 @@ def _move(
     if not fresh:
         return []
     balances = _balances(connection, counter, {move.contact_id for move in fresh})
-    rows: list[tuple[Any, ...]] = []
-    made: list[CounterEntry] = []
-    for number, move in enumerate(fresh, newest_entry(connection) + 1):
-        entry = _entry_of(number, counter, move, balances[move.contact_id])
-        balances[move.contact_id] = entry.after
-        made.append(entry)
-        rows.append(_row(entry, move))
+    made = _entries(fresh, counter, newest_entry(connection) + 1, balances)
+    rows = [_row(entry, move) for entry, move in zip(made, fresh, strict=True)]
     _COUNTED.many(connection, rows)
+    balances |= {entry.contact_id: entry.after for entry in made}
     _set_balances(connection, counter, balances)
+    return made
+
+
+def _entries(
+    fresh: Iterable[Movement], counter: str, first: int, balances: Mapping[int, int]
+) -> list[CounterEntry]:
+    """What these movements make of the balances, numbered from `first` on."""
+    made: list[CounterEntry] = []
+    # Several can be one contact's: each begins where the one before it ended.
+    stands = dict(balances)
+    for number, move in enumerate(fresh, first):
+        entry = _entry_of(number, counter, move, stands[move.contact_id])
+        stands[move.contact_id] = entry.after
+        made.append(entry)
     return made
 
 

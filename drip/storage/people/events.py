@@ -79,14 +79,18 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
         return 0
     # Which of them were new is what has a higher number afterwards: a server says of a
     # conflict that is left alone only that nothing was returned.
-    newest = select(_event.id).order_by(_event.id.desc()).limit(1)
-    last = first_row(connection, newest, into=int) or 0
+    last = _newest(connection)
     unknown = insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"])
     connection.execute(unknown, list(rows))
     added = select(_event.contact_id).where(_event.id > last)
     whose = typed_rows(connection, added, into=int)
     wake_runs(connection, whose)
     return len(whose)
+
+
+def _newest(connection: Connection) -> int:
+    newest = select(_event.id).order_by(_event.id.desc()).limit(1)
+    return first_row(connection, newest, into=int) or 0
 
 
 def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:

@@ -46,22 +46,18 @@ def save_records(
     save_changed(connection, records, things)
     if things:
         owned = [
-            Owned(
-                thing.contact_id,
-                thing.id,
-                thing.attributes,
-            )
-            for thing in things
+            Owned(thing.contact_id, thing.id, thing.attributes) for thing in things
         ]
         save_dates(connection, things[0].kind, owned, date_fields, before)
     wake_runs(connection, [record.contact_id for record in things])
+    _wake_about(connection, [record.id for record in things])
+
+
+def _wake_about(connection: Connection, record_ids: Collection[int]) -> None:
+    """Wakes the runs that are about these records."""
     # A record can have changed hands: the run of its owner before is woken too.
-    about = runs.c.record_id.in_([record.id for record in things])
-    woken = (
-        update(runs)
-        .where(about, runs.c.active)
-        .values(wake=Wake.LOOKS_AGAIN.value, due_at=None)
-    )
+    about = update(runs).where(runs.c.record_id.in_(record_ids), runs.c.active)
+    woken = about.values(wake=Wake.LOOKS_AGAIN.value, due_at=None)
     connection.execute(woken)
 
 
