@@ -118,7 +118,10 @@ def _next_due() -> Select[Any]:
 
 def _next_message(state: str) -> Select[Any]:
     due = _message.due_at
-    return select(func.min(due)).where(in_state(state), due > _AFTER)
+    return select(func.min(due)).where(
+        in_state(state),
+        due > _AFTER,
+    )
 
 
 def _due_runs() -> Select[Any]:
@@ -174,7 +177,9 @@ _DATED = Prepared(
 
 
 def contacts_with_something_due(
-    connection: Connection, now: datetime, limit: int
+    connection: Connection,
+    now: datetime,
+    limit: int,
 ) -> list[int]:
     """Some contacts with a run or a deferred message to look at.
 
@@ -273,7 +278,9 @@ def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
 
 
 def _save_alike(
-    connection: Connection, values: tuple[Any, ...], ids: Collection[int]
+    connection: Connection,
+    values: tuple[Any, ...],
+    ids: Collection[int],
 ) -> None:
     named = zip(GOING_ON, values, strict=True)
     new = {f"new_{name}": value for name, value in named}
@@ -319,7 +326,10 @@ def runs_per_campaign(connection: Connection) -> dict[str, int]:
 def positions(connection: Connection, campaign: str) -> list[tuple[str, int, int]]:
     """How many people are at which position of which version of a campaign."""
     at = (_run.version, _run.position)
-    own = select(*at, func.count()).where(_run.active, _run.campaign == campaign)
+    own = select(*at, func.count()).where(
+        _run.active,
+        _run.campaign == campaign,
+    )
     return [tuple(row) for row in connection.execute(own.group_by(*at))]
 
 
@@ -341,7 +351,10 @@ def dated_of(connection: Connection, contact_ids: Collection[int]) -> list[Run]:
 
 def active_in(connection: Connection, campaign: str) -> list[Run]:
     """The active runs of a campaign."""
-    own = select(_run.id).where(_run.campaign == campaign, _run.active)
+    own = select(_run.id).where(
+        _run.campaign == campaign,
+        _run.active,
+    )
     ids = typed_rows(connection, own.order_by(_run.id), into=int)
     return list(runs_by_id(connection, ids).values())
 

@@ -53,7 +53,9 @@ _STAYED = or_(
 
 
 def last_starts(
-    connection: Connection, campaign: str, contact_ids: Collection[int]
+    connection: Connection,
+    campaign: str,
+    contact_ids: Collection[int],
 ) -> dict[tuple[int, int], datetime]:
     """When each contact (and record) last entered a campaign."""
     own = (
@@ -68,7 +70,9 @@ def last_starts(
 
 
 def occurrences(
-    connection: Connection, campaign: str, contact_ids: Collection[int]
+    connection: Connection,
+    campaign: str,
+    contact_ids: Collection[int],
 ) -> set[tuple[int, int, str]]:
     """What these contacts have been in a campaign for: contact, record, occurrence."""
     own = (

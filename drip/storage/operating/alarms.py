@@ -37,7 +37,11 @@ class Alarm:
 
 
 def raised(
-    connection: Connection, action: str, about: str, sentence: str, now: datetime
+    connection: Connection,
+    action: str,
+    about: str,
+    sentence: str,
+    now: datetime,
 ) -> bool:
     """Whether this is news.
 

@@ -60,7 +60,11 @@ _END_DEAD = (
 
 
 def start_daemon(
-    connection: Connection, pid: int, now: datetime, *, alone: bool = True
+    connection: Connection,
+    pid: int,
+    now: datetime,
+    *,
+    alone: bool = True,
 ) -> int:
     """The number of the daemon that starts now: higher than every one before.
 

@@ -103,7 +103,10 @@ def hush(connection: Connection, contact_id: int) -> None:
 
 
 def after(
-    connection: Connection, name: str, kinds: Collection[str], limit: int
+    connection: Connection,
+    name: str,
+    kinds: Collection[str],
+    limit: int,
 ) -> Sequence[Notice]:
     """The oldest of these kinds that this webhook does not have yet."""
     notice = webhook_outbox.c

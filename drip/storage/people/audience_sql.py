@@ -18,7 +18,9 @@ from drip.storage.people.zones import days_of_zones, zones
 
 
 def where(
-    settings: Settings, condition: Condition | None, now: datetime
+    settings: Settings,
+    condition: Condition | None,
+    now: datetime,
 ) -> ColumnElement[bool]:
     """The people for whom a condition holds (None: all), over `contacts`.
 

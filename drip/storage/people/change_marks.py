@@ -72,7 +72,9 @@ class Numbered(Protocol):
 
 
 def save_changed(
-    connection: Connection, table: Table, rows: Sequence[Numbered]
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Numbered],
 ) -> None:
     """Stores new rows, which get their ids, and changed ones, under one new number.
 
@@ -90,7 +92,10 @@ def save_changed(
 
 
 def _change(
-    connection: Connection, table: Table, known: Iterable[Numbered], change: int
+    connection: Connection,
+    table: Table,
+    known: Iterable[Numbered],
+    change: int,
 ) -> None:
     values = [_values(row) | {"number": row.id, "change": change} for row in known]
     same = table.c.id == bindparam("number")

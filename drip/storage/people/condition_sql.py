@@ -168,7 +168,9 @@ class Reader:
         return self._dated(line, stored, derived.steps)
 
     def _declared(
-        self, line: FieldCondition, value: ColumnElement[Any]
+        self,
+        line: FieldCondition,
+        value: ColumnElement[Any],
     ) -> ColumnElement[bool]:
         if line.comparison in ("known", "unknown"):
             return _known(line, value)
@@ -182,7 +184,10 @@ class Reader:
         return _text(line, value)
 
     def _dated(
-        self, line: FieldCondition, value: ColumnElement[Any], steps: tuple[Any, ...]
+        self,
+        line: FieldCondition,
+        value: ColumnElement[Any],
+        steps: tuple[Any, ...],
     ) -> ColumnElement[bool]:
         if line.comparison in ("known", "unknown"):
             return _known(line, value)
@@ -224,7 +229,10 @@ class Reader:
         return self._numbered(line, of_counter.where(wanted))
 
     def _total(
-        self, line: FieldCondition, owner: str, total: Total
+        self,
+        line: FieldCondition,
+        owner: str,
+        total: Total,
     ) -> ColumnElement[bool]:
         counted = [
             _event.name == total.event,
@@ -239,7 +247,9 @@ class Reader:
         return self._numbered(line, by_contact.having(_wanted(line, amount(total))))
 
     def _numbered(
-        self, line: FieldCondition, found: Select[Any]
+        self,
+        line: FieldCondition,
+        found: Select[Any],
     ) -> ColumnElement[bool]:
         """Those who have a row and fit; if 0 fits, all but those who do not."""
         if line.comparison == "known":
@@ -274,7 +284,9 @@ class Reader:
         return or_(given, self._implied(topic.expires, silent))
 
     def _implied(
-        self, expires: Duration | None, silent: ColumnElement[bool]
+        self,
+        expires: Duration | None,
+        silent: ColumnElement[bool],
     ) -> ColumnElement[bool]:
         # A sign-up for one topic implies no other.
         known = contacts.c.id.not_in(select(sign_ups.c.contact_id))

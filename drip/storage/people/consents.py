@@ -150,7 +150,10 @@ def _outdoes(consent: Consent, before: Consent) -> bool:
 
 
 def _announce(
-    connection: Connection, fresh: Collection[Consent], source: str, now: datetime
+    connection: Connection,
+    fresh: Collection[Consent],
+    source: str,
+    now: datetime,
 ) -> None:
     """The planner looks at these contacts again, and other programs hear who said no."""
     contact_ids = {consent.contact_id for consent in fresh}
@@ -163,7 +166,9 @@ def _announce(
 
 
 def _unsubscribed(
-    connection: Connection, refused: Sequence[Consent], source: str
+    connection: Connection,
+    refused: Sequence[Consent],
+    source: str,
 ) -> list[tuple[int, dict[str, Any]]]:
     # By the key, which other programs know, and not by our number.
     ids = [consent.contact_id for consent in refused]

@@ -145,7 +145,9 @@ def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Co
 
 
 def save_contacts(
-    connection: Connection, people: Sequence[Contact], date_fields: Collection[str]
+    connection: Connection,
+    people: Sequence[Contact],
+    date_fields: Collection[str],
 ) -> None:
     """Stores contacts with their dates, and wakes their runs.
 

@@ -81,7 +81,9 @@ def _forget_all(connection: Connection, kind: str, before: Iterable[Owned]) -> N
 
 
 def _dates_of(
-    owner: Owned, kind: str, date_fields: Collection[str]
+    owner: Owned,
+    kind: str,
+    date_fields: Collection[str],
 ) -> Iterator[dict[str, Any]]:
     for name in date_fields:
         day = owner.attributes.get(name)
@@ -101,7 +103,9 @@ def _row(owner: Owned | _DateOwner, field: str, day: str) -> dict[str, Any]:
 
 
 def kept_dates(
-    connection: Connection, fields: Collection[str], contact_ids: Collection[int]
+    connection: Connection,
+    fields: Collection[str],
+    contact_ids: Collection[int],
 ) -> dict[tuple[int, int], dict[str, date]]:
     """Derived dates as they are kept, by contact and record (0: the contact's own)."""
     found: dict[tuple[int, int], dict[str, date]] = defaultdict(dict)

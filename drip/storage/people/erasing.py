@@ -168,7 +168,9 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
 
 
 def erase_sign_ups(
-    connection: Connection, contact_ids: Collection[int], now: datetime
+    connection: Connection,
+    contact_ids: Collection[int],
+    now: datetime,
 ) -> None:
     """Erases contacts of whom nothing is known but a sign-up: thousands on some days.
 
@@ -440,7 +442,10 @@ def _clear_sentences(connection: Connection, contact_id: int) -> None:
 
 
 def _clear_own(
-    connection: Connection, table: Table, contact_id: int, nothing: Mapping[str, Any]
+    connection: Connection,
+    table: Table,
+    contact_id: int,
+    nothing: Mapping[str, Any],
 ) -> None:
     own = update(table).where(table.c.contact_id == contact_id)
     connection.execute(own.values(nothing))
@@ -508,7 +513,8 @@ def outstanding(connection: Connection) -> Sequence[Outstanding]:
     """All of them, the one erased first before the others."""
     # What was being handed over has its words until it has ended.
     on_its_way = exists().where(
-        _message.contact_id == _erasure.contact_id, in_state("sending")
+        _message.contact_id == _erasure.contact_id,
+        in_state("sending"),
     )
     columns = (
         _erasure.contact_id,

@@ -104,7 +104,10 @@ def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
 
 
 def say_anew(
-    connection: Connection, name: str, key: str, fields: Mapping[str, str]
+    connection: Connection,
+    name: str,
+    key: str,
+    fields: Mapping[str, str],
 ) -> None:
     """A known event says this now; wakes its contact's runs."""
     same = (
@@ -131,7 +134,9 @@ def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Even
 
 
 def events_of(
-    connection: Connection, contact_ids: Collection[int], names: Collection[str]
+    connection: Connection,
+    contact_ids: Collection[int],
+    names: Collection[str],
 ) -> dict[int, list[Event]]:
     """The events of these names, by contact, oldest first."""
     by_contact: dict[int, list[Event]] = defaultdict(list)

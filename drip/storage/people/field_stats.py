@@ -35,7 +35,9 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
 
 
 def _known_counts(
-    connection: Connection, owner: str, names: Iterable[str]
+    connection: Connection,
+    owner: str,
+    names: Iterable[str],
 ) -> tuple[int, ...]:
     """How many there are, and how many of them have each of these fields."""
     known = (func.count(_field(owner, name)) for name in names)
@@ -63,7 +65,9 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
 
 
 def _lengths(
-    connection: Connection, owner: str, names: Iterable[str]
+    connection: Connection,
+    owner: str,
+    names: Iterable[str],
 ) -> tuple[int | None, ...]:
     attributes = _table(owner).c.attributes
     columns = [func.max(func.length(json_text(attributes, name))) for name in names]

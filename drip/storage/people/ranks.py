@@ -26,7 +26,10 @@ class RankedContact(NamedTuple):
 
 
 def standings(
-    connection: Connection, settings: Settings, field: str, now: datetime
+    connection: Connection,
+    settings: Settings,
+    field: str,
+    now: datetime,
 ) -> Sequence[tuple[int, float]]:
     """All contacts and their number where that is above zero, the highest first.
 
@@ -62,7 +65,10 @@ def stands_still(
 
 
 def _any_between(
-    connection: Connection, total: Total, first: datetime, last: datetime
+    connection: Connection,
+    total: Total,
+    first: datetime,
+    last: datetime,
 ) -> bool:
     such = (
         _event.name == total.event,

@@ -149,7 +149,10 @@ def take_at_word(connection: Connection, contact_id: int) -> None:
 
 
 def wait_until(
-    connection: Connection, contact_id: int, run_id: int, limit: datetime
+    connection: Connection,
+    contact_id: int,
+    run_id: int,
+    limit: datetime,
 ) -> None:
     """The run that asks for the confirmation waits for it up to an instant.
 

@@ -111,7 +111,10 @@ class _LedgerLines:
     at: ColumnElement[Any]
 
     def within(
-        self, since: datetime | None, until: datetime | None, contact: str | None
+        self,
+        since: datetime | None,
+        until: datetime | None,
+        contact: str | None,
     ) -> Select[Any]:
         found = self.statement.where(self.at.is_not(None))
         if since is not None:

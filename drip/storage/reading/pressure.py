@@ -233,7 +233,9 @@ def stretches(
 
 
 def _held_in_parts(
-    connection: Connection, asked: _Asked, length: timedelta
+    connection: Connection,
+    asked: _Asked,
+    length: timedelta,
 ) -> Iterable[_HeldInPart]:
     part = _part_of(
         _judgement.at,
@@ -251,7 +253,9 @@ def _held_in_parts(
 
 
 def _sent_in_parts(
-    connection: Connection, asked: _Asked, length: timedelta
+    connection: Connection,
+    asked: _Asked,
+    length: timedelta,
 ) -> Counter[int]:
     part = _part_of(
         _message.sent_at,
@@ -265,7 +269,9 @@ def _sent_in_parts(
 
 
 def _part_of(
-    at: ColumnElement[datetime], since: datetime, length: timedelta
+    at: ColumnElement[datetime],
+    since: datetime,
+    length: timedelta,
 ) -> ColumnElement[int]:
     """The number of the part in which an instant lies."""
     # Written out: a server does not see that two parameters are the same number, and

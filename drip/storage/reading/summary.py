@@ -146,7 +146,9 @@ class _Part:
     campaigns: tuple[str, ...]
 
     def holds(
-        self, at: ColumnElement[Any], campaign: ColumnElement[Any]
+        self,
+        at: ColumnElement[Any],
+        campaign: ColumnElement[Any],
     ) -> ColumnElement[bool]:
         inside = and_(
             at >= self.since,
@@ -338,7 +340,9 @@ def _why(connection: Connection, reason: _CountedReason) -> Why:
 
 
 def _first_line(
-    connection: Connection, kind: _ReasonedLines, number: int
+    connection: Connection,
+    kind: _ReasonedLines,
+    number: int,
 ) -> _FirstLine:
     line = (
         select(

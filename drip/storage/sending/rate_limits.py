@@ -73,7 +73,9 @@ _CLOSE = upsert(rate_limits, "closed_until", "refusals", "reason")
 
 
 def read(
-    connection: Connection, channel: str, domains: Collection[str]
+    connection: Connection,
+    channel: str,
+    domains: Collection[str],
 ) -> dict[str, float]:
     """When the next message of a channel, and to these of its domains, may begin.
 
@@ -190,7 +192,10 @@ def closed(connection: Connection, channel: str, now: datetime) -> str | None:
 
 
 def may_probe(
-    connection: Connection, channel: str, now: datetime, until: datetime
+    connection: Connection,
+    channel: str,
+    now: datetime,
+    until: datetime,
 ) -> bool:
     """Whether the one message that a closed channel is tried with is this caller's.
 

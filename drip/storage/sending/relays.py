@@ -247,7 +247,9 @@ def doubted(connection: Connection) -> list[Doubted]:
 
 
 def known_to_work(
-    connection: Connection, channel: str, contact_ids: list[int]
+    connection: Connection,
+    channel: str,
+    contact_ids: list[int],
 ) -> int | None:
     """One of these contacts to whom a message has left by this channel before.
 

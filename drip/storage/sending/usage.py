@@ -157,7 +157,10 @@ def near_a_limit(
 
 
 def uses_of(
-    connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime
+    connection: Connection,
+    contact_ids: Collection[int],
+    since: datetime,
+    now: datetime,
 ) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact.
 
