@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
@@ -265,16 +265,21 @@ def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
 
     `move_runs` stores what else can change of one.
     """
-    alike: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for run in changed:
-        alike[_going_on(run)].append(run.id)
     few: list[tuple[Any, ...]] = []
-    for values, ids in alike.items():
+    for values, ids in _alike(changed).items():
         if len(ids) < MANY:
             few += [(*values, number) for number in ids]
         else:
             _save_alike(connection, values, ids)
     _SAVE.many(connection, few)
+
+
+def _alike(changed: Iterable[Run]) -> dict[tuple[Any, ...], list[int]]:
+    """The ids of those that go on in the same way, by what that is."""
+    ids: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for run in changed:
+        ids[_going_on(run)].append(run.id)
+    return ids
 
 
 def _save_alike(
@@ -410,6 +415,10 @@ class _StepOfOccurrence(NamedTuple):
     step: str | None
     state: str | None
 
+    @property
+    def what_became(self) -> str | None:
+        return WAITS if self.state == "deferred" else self.state
+
 
 _STEPS_OF_OCCURRENCES = select(
     _run.contact_id,
@@ -443,7 +452,7 @@ def messages_by_occurrence(
         if not row.active:
             own[None] = ENDED
         if row.step is not None:
-            own[row.step] = WAITS if row.state == "deferred" else row.state
+            own[row.step] = row.what_became
     return found
 
 

@@ -139,21 +139,18 @@ class Reader:
             return self._counter(line, name)
         if line.field in self.settings.derived:
             return self._derived(line, owner)
-        if name == "timezone" and owner == "contact":
-            home = func.coalesce(contacts.c.zone, self.settings.timezone)
-            return _text(line, home)
-        if owner == "contact" and name in COLUMNS:
-            return _text(line, contacts.c[name])
-        if owner != "contact" and name == "key":
-            return _text(line, _record.key)
-        return self._declared(
-            line,
-            attribute(
-                _table(owner),
-                name,
-                line.kind,
-            ),
-        )
+        column = self._column(owner, name)
+        if column is not None:
+            return _text(line, column)
+        return self._declared(line, attribute(_table(owner), name, line.kind))
+
+    def _column(self, owner: str, name: str) -> ColumnElement[Any] | None:
+        """What a field has of its own; None for one that is among the attributes."""
+        if owner != "contact":
+            return _record.key if name == "key" else None
+        if name == "timezone":
+            return func.coalesce(contacts.c.zone, self.settings.timezone)
+        return contacts.c[name] if name in COLUMNS else None
 
     def _derived(self, line: FieldCondition, owner: str) -> ColumnElement[bool]:
         derived = self.settings.derived[line.field]
@@ -211,15 +208,8 @@ class Reader:
             return self._in(of_field)
         if line.comparison == "unknown":
             return not_(self._in(of_field))
-        return self._in(
-            of_field.where(
-                self._dated(
-                    line,
-                    _date.day,
-                    derived.steps,
-                )
-            )
-        )
+        wanted = self._dated(line, _date.day, derived.steps)
+        return self._in(of_field.where(wanted))
 
     # --- numbers: 0 for whoever has no row
 

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Table,
@@ -334,11 +335,15 @@ def _strike(connection: Connection, words: str) -> None:
     pattern = re.compile(re.escape(words), re.I)
     for table, name in _QUOTING:
         column = table.c[name]
-        quotes = Folded(column).contains(words.casefold(), autoescape=True)
-        quoting = select(column.label("sentence")).where(quotes).distinct()
-        for sentence in typed_rows(connection, quoting, into=str):
+        for sentence in _quoting(connection, column, words):
             same = update(table).where(column == sentence)
             connection.execute(same.values({name: pattern.sub("…", sentence)}))
+
+
+def _quoting(connection: Connection, column: Column[str], words: str) -> list[str]:
+    quotes = Folded(column).contains(words.casefold(), autoescape=True)
+    quoting = select(column.label("sentence")).where(quotes).distinct()
+    return typed_rows(connection, quoting, into=str)
 
 
 def _end(connection: Connection, contact_id: int, now: datetime) -> None:
@@ -373,14 +378,18 @@ def _skip_waiting(connection: Connection, contact_id: int, now: datetime) -> Non
     # One that is being handed over is left alone: its daemon writes down how it ended.
     waiting = [message for message in own if message.state in UNSENT]
     for message in waiting:
-        message.state, message.settled_at = MessageState.SKIPPED, now
-        message.code, message.sentence, message.place = "exited", REASON, ""
+        _skip(message, now)
     outbox.save_messages(connection, waiting)
     judged = [
         decisions.Judgement(message, now, "exited", REASON, "", None, None)
         for message in waiting
     ]
     decisions.save_judgements(connection, judged)
+
+
+def _skip(message: outbox.OutboxMessage, now: datetime) -> None:
+    message.state, message.settled_at = MessageState.SKIPPED, now
+    message.code, message.sentence, message.place = "exited", REASON, ""
 
 
 def clear(connection: Connection, contact_id: int) -> None:

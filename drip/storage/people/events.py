@@ -176,7 +176,7 @@ def totals(
     now: datetime,
 ) -> dict[int, float]:
     """A count or sum for each of these contacts, or records, that has such events."""
-    owner = _event.record_id if of_records else _event.contact_id
+    owner = _owner(of_records)
     counted = [
         owner.in_(owners),
         _event.name == total.event,
@@ -187,6 +187,10 @@ def totals(
     columns = (owner.label("owner"), amount(total).label("amount"))
     by_owner = select(*columns).where(*counted).group_by(owner)
     return dict(typed_rows(connection, by_owner, into=_OwnersTotal))
+
+
+def _owner(of_records: bool) -> Column[int]:
+    return _event.record_id if of_records else _event.contact_id
 
 
 def amount(total: Total) -> Any:
@@ -203,7 +207,7 @@ def seen_days(
     of_records: bool,
 ) -> dict[int, dict[tuple[str, str], datetime]]:
     """When the first and the latest event of each name was, by contact or record."""
-    owner = _event.record_id if of_records else _event.contact_id
+    owner = _owner(of_records)
     by_name = _first_and_latest(owner).where(
         owner.in_(owners),
         _event.name.in_(names),

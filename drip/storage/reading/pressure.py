@@ -220,10 +220,9 @@ def stretches(
     # Without the instant at which it ends: that would begin a part of its own.
     asked = _Asked(since, until - MILLISECOND, campaigns)
     sent = _sent_in_parts(connection, asked, length)
-    skipped: Counter[int] = Counter()
-    deferred: Counter[int] = Counter()
-    for row in _held_in_parts(connection, asked, length):
-        (deferred if row.waits else skipped)[row.part] += row.messages
+    held = _held_in_parts(connection, asked, length)
+    skipped = Counter({row.part: row.messages for row in held if not row.waits})
+    deferred = Counter({row.part: row.messages for row in held if row.waits})
     # Rounded up: what remains at the end is a part too.
     parts = -(-(until - since) // length)
     return [
@@ -236,7 +235,7 @@ def _held_in_parts(
     connection: Connection,
     asked: _Asked,
     length: timedelta,
-) -> Iterable[_HeldInPart]:
+) -> list[_HeldInPart]:
     part = _part_of(
         _judgement.at,
         asked.since,

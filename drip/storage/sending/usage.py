@@ -180,11 +180,18 @@ def uses_of(
             found[contact].append(Use(first, last, channel, topic, campaign))
         else:
             unsure.add(contact)
-    if unsure:
-        ids = numbers(sorted(unsure))
-        for message in _UNSURE.rows(connection, ids=ids, since=to_ms(since)):
-            found[message.contact_id] += _uses(message, now)
+    for message in _unsure_messages(connection, unsure, since):
+        found[message.contact_id] += _uses(message, now)
     return found
+
+
+def _unsure_messages(
+    connection: Connection, contact_ids: Collection[int], since: datetime
+) -> list[UnsureMessage]:
+    if not contact_ids:
+        return []
+    ids = numbers(sorted(contact_ids))
+    return _UNSURE.rows(connection, ids=ids, since=to_ms(since))
 
 
 def _uses(message: UnsureMessage, now: datetime) -> Iterator[Use]:
