@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from drip.storage.operating import api_keys
+from drip.storage.operating import api_keys, audit
 from drip.storage.people import consents, contacts, coupons, events
 from drip.storage.people.coupons import Code
 from drip.web.openapi import DESCRIPTION
@@ -176,6 +176,10 @@ def test_a_code_is_redeemed_once(site: Pages) -> None:
     give_a_code(site)
     status, told = post(site, "/api/coupons/TREAT-1/redeem", {}, "drip_till")
     assert (status, told["contact"]) == (200, "ana")
+    with site.world.database.read() as connection:
+        (order,) = audit.orders(connection)
+    assert (order.by, order.command) == ("till", "coupons redeem")
+    assert (order.about, order.contact) == ("treat", "ana")
     assert (
         "was redeemed on"
         in post(site, "/api/coupons/TREAT-1/redeem", {}, "drip_till")[1]["error"]

@@ -23,7 +23,7 @@ from drip.core.token import verify
 from drip.preview.forecast import summed
 from drip.storage.base.database import link_keys
 from drip.storage.campaigns import runs, tasks
-from drip.storage.operating import api_keys, holds, operators
+from drip.storage.operating import api_keys, audit, holds, operators
 from drip.storage.sending import outbox
 from drip.web.app_state import AppState
 from drip.web.dashboard import tries
@@ -134,7 +134,7 @@ def press(dashboard: Pages, path: str, **fields: str) -> httpx.Response:
     return dashboard.post(path, data={"csrf": csrf(dashboard), **fields})
 
 
-def told(dashboard: Pages, path: str) -> dict[str, object]:
+def as_json(dashboard: Pages, path: str) -> dict[str, object]:
     answer = dashboard.get(path, headers={"Accept": "application/json"})
     assert answer.status_code == 200, answer.text
     found: dict[str, object] = answer.json()
@@ -437,12 +437,30 @@ def test_stop_holds_everything_and_is_seen_on_every_page(inside: Pages) -> None:
 
 def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
     press(inside, "/campaigns/letter/hold", do="hold")
-    assert told(inside, "/campaigns/letter")["state"] == "held"
+    assert as_json(inside, "/campaigns/letter")["state"] == "held"
     press(inside, "/campaigns/letter/hold", do="go-on")
-    assert told(inside, "/campaigns/letter")["state"] == "live"
+    assert as_json(inside, "/campaigns/letter")["state"] == "live"
     press(inside, "/campaigns/nothing/hold", do="hold")
     with inside.world.database.read() as connection:
         assert holds.held_scopes(connection) == {}
+
+
+def test_who_held_it_when_and_why_is_seen_by_the_others(inside: Pages) -> None:
+    press(inside, "/campaigns/letter/hold", do="hold", why="wrong <b>price</b>")
+    page = inside.get("/campaigns/letter").text
+    assert "Held by ana since" in page and "wrong &lt;b&gt;price&lt;/b&gt;" in page
+    health = inside.get("/health").text
+    assert "hold letter" in health and "wrong &lt;b&gt;price&lt;/b&gt;" in health
+    press(inside, "/stop", do="stop", why="the provider is down")
+    assert "by ana: the provider is down" in inside.get("/campaigns").text
+    press(inside, "/stop", do="go-on")
+    with inside.world.database.read() as connection:
+        found = audit.orders(connection)
+    assert [(order.by, order.command) for order in found] == [
+        ("ana", "hold"),
+        ("ana", "stop"),
+        ("ana", "stop --off"),
+    ]
 
 
 def test_a_task_is_done_once_and_its_campaign_hears_of_it(inside: Pages) -> None:
@@ -468,7 +486,7 @@ def test_held_messages_are_settled(inside: Pages) -> None:
         connection.exec_driver_sql(
             "UPDATE messages SET state = 'held', code = 'unknown' WHERE id IN (1, 2, 3)"
         )
-    assert told(inside, "/held")["count"] == 3
+    assert as_json(inside, "/held")["count"] == 3
     press(inside, "/held", message="1", do="sent")
     press(inside, "/held", message="2", do="nonsense")
     press(inside, "/held", message="99999", do="sent")
@@ -476,7 +494,7 @@ def test_held_messages_are_settled(inside: Pages) -> None:
     with inside.world.database.read() as connection:
         assert outbox.count_held(connection) == 2
     press(inside, "/held", message="all", do="dropped")
-    assert told(inside, "/held")["held"] == []
+    assert as_json(inside, "/held")["held"] == []
 
 
 # --- what pages show
@@ -484,7 +502,7 @@ def test_held_messages_are_settled(inside: Pages) -> None:
 
 def test_the_calendar_is_the_preview(inside: Pages) -> None:
     until = time.monotonic() + 60
-    while not (found := told(inside, "/"))["forecast"] and time.monotonic() < until:
+    while not (found := as_json(inside, "/"))["forecast"] and time.monotonic() < until:
         time.sleep(0.2)
     forecast = found["forecast"]
     assert isinstance(forecast, dict)
@@ -504,7 +522,7 @@ def test_the_calendar_is_the_preview(inside: Pages) -> None:
     assert {(each["campaign"], each["code"]) for each in forecast["reasons"]} == {
         (each.campaign, each.code) for each in expected.refused
     }
-    caps = told(inside, "/caps")
+    caps = as_json(inside, "/caps")
     assert caps["coming"] and caps["coming"]["displaced"] == [  # type: ignore[index]
         {"displaced": "promo", "by": "letter", "messages": 30, "shade": 4}
     ]
@@ -513,7 +531,7 @@ def test_the_calendar_is_the_preview(inside: Pages) -> None:
 
 
 def test_a_contact_s_page_has_past_coming_and_why_not(inside: Pages) -> None:
-    found = told(inside, "/contacts/ana")
+    found = as_json(inside, "/contacts/ana")
     past, coming = found["past"], found["coming"]
     assert isinstance(past, list) and isinstance(coming, list)
     assert {each["campaign"] for each in past} == {"call", "letter", "promo"}
@@ -522,7 +540,7 @@ def test_a_contact_s_page_has_past_coming_and_why_not(inside: Pages) -> None:
     assert [each["at"] for each in past] == sorted(
         (each["at"] for each in past), reverse=True
     )
-    (silent,) = told(inside, "/contacts/ben")["nothing"][:1]  # type: ignore[index]
+    (silent,) = as_json(inside, "/contacts/ben")["nothing"][:1]  # type: ignore[index]
     assert (silent["campaign"], silent["code"]) == (
         "call",
         "not-due",
@@ -537,7 +555,7 @@ def test_a_campaign_s_page_draws_its_steps_and_counts_the_people_at_each(
     world.events("key,contact,event,at", "o2,ben,order.placed,2026-11-26T15:30:00Z")
     world.tick("2026-11-26 16:00")
     inside.now += timedelta(minutes=1)
-    found = told(inside, "/campaigns/call")
+    found = as_json(inside, "/campaigns/call")
     steps = found["steps"]
     assert isinstance(steps, list)
     assert [(each["id"], each["depth"], each["people"]) for each in steps] == [
@@ -579,7 +597,7 @@ def test_every_page_answers_json_too(inside: Pages) -> None:
         assert page.status_code == 200 and page.headers["content-type"].startswith(
             "text/html"
         )
-        assert told(inside, path)
+        assert as_json(inside, path)
         both = inside.get(path + ("&" if "?" in path else "?") + "format=json")
         assert both.headers["content-type"] == "application/json"
 
@@ -612,7 +630,7 @@ def test_the_live_preview_follows_an_edit_of_the_template_and_of_the_campaign(
     inside: Pages,
 ) -> None:
     query = "campaign=letter&step=send+letter&contact=ana&channel=email"
-    first = told(inside, f"/live/message?{query}")
+    first = as_json(inside, f"/live/message?{query}")
     assert first["message"]["subject"] == "Hello Ana"  # type: ignore[index]
     assert (
         inside.get(f"/live/message?{query}&seen={first['version']}").status_code == 204
@@ -639,7 +657,8 @@ def test_the_live_preview_follows_an_edit_of_the_template_and_of_the_campaign(
         ),
     )
     assert (
-        told(inside, f"/live/message?{query}")["message"]["subject"] == "From the file"
+        as_json(inside, f"/live/message?{query}")["message"]["subject"]
+        == "From the file"
     )  # type: ignore[index]
 
 
@@ -651,16 +670,16 @@ def test_the_live_preview_says_what_is_wrong_with_a_file_and_recovers(
         "campaigns/letter.yaml",
         "name: Letter\ntriger: { schedule: every day at 10:00 }\nsteps: [send: letter]\n",
     )
-    found = told(inside, f"/live/message?{query}")
+    found = as_json(inside, f"/live/message?{query}")
     assert found["message"] is None and "letter.yaml:2" in str(found["problems"])
     inside.world.write("campaigns/letter.yaml", CAMPAIGNS["letter"])
     inside.world.write(
         "templates/letter.md", "---\nsubject: x\n---\n{{ contact.nothing.there }}\n"
     )
-    found = told(inside, f"/live/message?{query}")
+    found = as_json(inside, f"/live/message?{query}")
     assert found["message"] is None and "templates/letter.md" in str(found["problems"])
     inside.world.write("templates/letter.md", "---\nsubject: x\n---\nHello\n")
-    assert told(inside, f"/live/message?{query}")["problems"] == []
+    assert as_json(inside, f"/live/message?{query}")["problems"] == []
 
 
 def test_the_live_preview_shows_other_channels_and_languages(inside: Pages) -> None:
@@ -670,28 +689,30 @@ def test_the_live_preview_shows_other_channels_and_languages(inside: Pages) -> N
     inside.world.write("templates/letter.sms.txt", "Short and plain")
     query = "campaign=letter&step=send+letter&contact=ana"
     assert (
-        told(inside, f"/live/message?{query}&locale=de")["message"]["subject"]
+        as_json(inside, f"/live/message?{query}&locale=de")["message"]["subject"]
         == "Guten Tag"
     )  # type: ignore[index]
-    found = told(inside, f"/live?{query}&locale=de")
+    found = as_json(inside, f"/live?{query}&locale=de")
     assert found["locales"] == ["de", "en"]
-    sms = told(inside, f"/live/message?{query}&channel=sms")["message"]
+    sms = as_json(inside, f"/live/message?{query}&channel=sms")["message"]
     assert isinstance(sms, dict) and sms["segments"] == 1 and not sms["html"]
-    assert told(inside, "/live?campaign=letter&step=send+letter&contact=nobody")[
+    assert as_json(inside, "/live?campaign=letter&step=send+letter&contact=nobody")[
         "problems"
     ]
-    assert told(inside, "/live?campaign=nothing&step=x&contact=ana")["message"] is None
+    assert (
+        as_json(inside, "/live?campaign=nothing&step=x&contact=ana")["message"] is None
+    )
 
 
 def test_what_is_imported_is_in_the_live_preview_once_the_page_is_loaded_again(
     inside: Pages,
 ) -> None:
     path = "/live?campaign=call&step=send+thanks&contact=ben"
-    assert "no event order.placed" in str(told(inside, path)["problems"])
+    assert "no event order.placed" in str(as_json(inside, path)["problems"])
     inside.world.events(
         "key,contact,event,at", "o3,ben,order.placed,2026-11-26T15:00:00Z"
     )
-    assert told(inside, path)["problems"] == []
+    assert as_json(inside, path)["problems"] == []
 
 
 def test_the_links_of_a_preview_are_good_for_nothing(inside: Pages) -> None:
@@ -700,7 +721,7 @@ def test_the_links_of_a_preview_are_good_for_nothing(inside: Pages) -> None:
         "---\nsubject: x\n---\n{{ preferences_link }} {{ unsubscribe_link }}\n",
     )
     text = str(
-        told(inside, "/live/message?campaign=letter&step=send+letter&contact=ana")
+        as_json(inside, "/live/message?campaign=letter&step=send+letter&contact=ana")
     )
     with inside.world.database.read() as connection:
         keys = link_keys(connection)
@@ -721,7 +742,7 @@ def test_the_page_of_caps_shows_a_cap_of_nothing_and_days_of_the_wall_clock(
         operators.add(connection, "ana", kept(), NOW)
     with served_dashboard(made, NOW) as dashboard:
         log_in(dashboard)
-        found = told(dashboard, "/caps")
+        found = as_json(dashboard, "/caps")
         days = {each["start"]: each["skipped"] for each in found["days"]}  # type: ignore[attr-defined]
         assert (
             len(days) == 31
@@ -740,10 +761,11 @@ def test_people_at_a_step_that_is_no_more_are_counted_apart(inside: Pages) -> No
     inside.passed += 10
     until = time.monotonic() + 20
     while (
-        told(inside, "/campaigns/call")["elsewhere"] != 1 and time.monotonic() < until
+        as_json(inside, "/campaigns/call")["elsewhere"] != 1
+        and time.monotonic() < until
     ):
         time.sleep(0.2)
-    assert told(inside, "/campaigns/call")["elsewhere"] == 1
+    assert as_json(inside, "/campaigns/call")["elsewhere"] == 1
 
 
 def test_a_forecast_that_is_ended_leaves_no_copy_behind(

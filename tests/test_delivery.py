@@ -60,7 +60,7 @@ def smtp(server: MailServer, **options: str) -> SmtpTransport:
     return SmtpTransport(given)
 
 
-class Book:
+class Recorder:
     """A session that writes everything down, and permits what it is not told to refuse."""
 
     accepts = True
@@ -101,12 +101,12 @@ def messages(*names: str) -> Iterator[Message]:
 def test_many_messages_go_over_few_connections(extensions: tuple[str, ...]) -> None:
     names = [f"p{n}" for n in range(200)]
     with MailServer(extensions=extensions) as server:
-        transport, campaign_set = smtp(server, connections="3"), Book()
-        transport.deliver(messages(*names), campaign_set)
-        transport.deliver(messages("later"), campaign_set)
+        transport, recorder = smtp(server, connections="3"), Recorder()
+        transport.deliver(messages(*names), recorder)
+        transport.deliver(messages("later"), recorder)
         transport.close()
         transport.close()
-        assert {type(each) for each in campaign_set.ends.values()} == {Sent}
+        assert {type(each) for each in recorder.ends.values()} == {Sent}
         assert sorted(server.taken) == sorted([*names, "later"])
         assert server.connections == 3
         assert server.texts[0].endswith(b"\r\n")
@@ -121,11 +121,11 @@ class Dotted(SmtpTransport):
 
 def test_a_line_that_begins_with_a_dot_ends_no_message() -> None:
     with MailServer() as server:
-        transport, campaign_set = (
+        transport, recorder = (
             Dotted({"host": "127.0.0.1", "port": str(server.port), "security": "none"}),
-            Book(),
+            Recorder(),
         )
-        transport.deliver(messages("p1", "p2"), campaign_set)
+        transport.deliver(messages("p1", "p2"), recorder)
         transport.close()
         assert server.texts == [b"Subject: Dots\r\n\r\n.\r\n.dot\r\n..\r\n"] * 2
 
@@ -141,14 +141,14 @@ def test_one_message_needs_one_connection() -> None:
 def test_what_the_session_does_not_permit_never_leaves() -> None:
     names = [f"p{n}" for n in range(30)]
     with MailServer() as server:
-        transport, campaign_set = (
+        transport, recorder = (
             smtp(server, connections="2"),
-            Book(refuse=["p3", "p7", "p29"]),
+            Recorder(refuse=["p3", "p7", "p29"]),
         )
-        transport.deliver(messages(*names), campaign_set)
+        transport.deliver(messages(*names), recorder)
         transport.close()
         assert sorted(server.taken) == sorted(set(names) - {"p3", "p7", "p29"})
-        assert set(campaign_set.ends) == set(server.taken)
+        assert set(recorder.ends) == set(server.taken)
 
 
 def test_an_idle_connection_that_the_server_has_closed_costs_nobody_anything() -> None:
@@ -208,14 +208,14 @@ def test_a_fault_is_about_one_message(
         "large" if stage == "EARLY" else "victim",
     )
     with MailServer({(name, stage): does}, extensions) as server:
-        transport, campaign_set = smtp(server, connections="2", timeout="1"), Book()
-        transport.deliver(messages(*names[:4], name, *names[4:]), campaign_set)
+        transport, recorder = smtp(server, connections="2", timeout="1"), Recorder()
+        transport.deliver(messages(*names[:4], name, *names[4:]), recorder)
         transport.close()
-    victim = campaign_set.ends.pop(name)
+    victim = recorder.ends.pop(name)
     assert isinstance(victim, kind)
     assert said in victim.answer
     assert {
-        name: type(receipt) for name, receipt in campaign_set.ends.items()
+        name: type(receipt) for name, receipt in recorder.ends.items()
     } == dict.fromkeys(names, Sent)
     assert sorted(set(server.taken) - {"victim"}) == sorted(names)
 
@@ -238,16 +238,13 @@ def test_a_server_that_cannot_be_used_fails_nobody(
     faults: dict[tuple[str, str], str], options: dict[str, str], said: str
 ) -> None:
     with MailServer(faults) as server:
-        transport, campaign_set = smtp(server, **options), Book()
+        transport, recorder = smtp(server, **options), Recorder()
         with pytest.raises(TransportDown, match=said) as down:
-            transport.deliver(
-                messages("ana", "bo", "cy", "di", "ed", "flo"), campaign_set
-            )
+            transport.deliver(messages("ana", "bo", "cy", "di", "ed", "flo"), recorder)
         transport.close()
     assert down.value.help
     assert not any(
-        isinstance(each, Refused | Sent | Unknown)
-        for each in campaign_set.ends.values()
+        isinstance(each, Refused | Sent | Unknown) for each in recorder.ends.values()
     )
     assert server.taken == []
 
@@ -267,8 +264,8 @@ def test_fewer_connections_do_where_the_server_takes_no_more() -> None:
 
     names = [f"p{n}" for n in range(40)]
     with OneAtATime() as server:
-        transport, campaign_set = smtp(server), Book()
-        transport.deliver(messages(*names), campaign_set)
+        transport, recorder = smtp(server), Recorder()
+        transport.deliver(messages(*names), recorder)
         transport.close()
     assert sorted(server.taken) == sorted(names)
 
@@ -304,18 +301,18 @@ def test_messages_go_encrypted_and_with_a_login(
     extensions = ("PIPELINING", "AUTH PLAIN")
     names = [f"p{n}" for n in range(50)]
     with MailServer({}, extensions, context, encrypted=security == "tls") as server:
-        transport, campaign_set = (
+        transport, recorder = (
             smtp(
                 server, security=security, user="user", password="right", timeout="20"
             ),
-            Book(),
+            Recorder(),
         )
         big = replace(
             MESSAGE, text="x" * 900 + "\n" + "line\n" * 100_000, message_id="big"
         )
-        transport.deliver(iter([*messages(*names), big]), campaign_set)
+        transport.deliver(iter([*messages(*names), big]), recorder)
         transport.close()
-    assert {type(each) for each in campaign_set.ends.values()} == {Sent}
+    assert {type(each) for each in recorder.ends.values()} == {Sent}
     assert len(server.taken) == 51
     assert max(map(len, server.texts)) > 500_000
 
@@ -564,11 +561,11 @@ def test_a_message_that_cannot_be_written_is_refused_alone() -> None:
     names = [f"p{n}" for n in range(OTHERS)]
     odd = replace(MESSAGE, message_id="odd", date=None)  # type: ignore[arg-type]
     with MailServer() as server:
-        transport, campaign_set = smtp(server, connections="2"), Book()
+        transport, recorder = smtp(server, connections="2"), Recorder()
         transport.deliver(
-            iter([*messages(*names[:4]), odd, *messages(*names[4:])]), campaign_set
+            iter([*messages(*names[:4]), odd, *messages(*names[4:])]), recorder
         )
         transport.close()
-    refused = campaign_set.ends.pop("odd")
+    refused = recorder.ends.pop("odd")
     assert isinstance(refused, Refused) and "cannot be written" in refused.answer
     assert sorted(server.taken) == sorted(names)

@@ -26,7 +26,7 @@ from drip.transports.dkim import SIGNED, Signer
 from drip.transports.mime import to_bytes
 from drip.transports.smtp import SmtpTransport
 from tests.mail_server import MailServer
-from tests.test_delivery import MESSAGE, Book, smtp
+from tests.test_delivery import MESSAGE, Recorder, smtp
 
 RSA = generate_private_key(65537, 2048)
 ED = Ed25519PrivateKey.generate()
@@ -127,7 +127,7 @@ def test_both_signatures_leave_with_every_message() -> None:
     }
     with MailServer() as server:
         transport = smtp(server, **keys)
-        transport.deliver(iter([LISTED]), Book())
+        transport.deliver(iter([LISTED]), Recorder())
         transport.close()
     (data,) = server.texts
     assert data.count(b"DKIM-Signature:") == 2

@@ -82,7 +82,7 @@ def where(page: PageObject, word: str) -> tuple[float, float]:
 
 @dataclass
 class Clerk:
-    """A desk that lets everybody begin but these, and notes how each ended."""
+    """A session that lets everybody begin but these, and notes how each ended."""
 
     refuses: frozenset[str] = frozenset()
     ended: dict[str, Receipt] = field(default_factory=dict)

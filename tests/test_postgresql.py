@@ -173,7 +173,7 @@ def test_one_whose_connection_broke_takes_the_lock_again_unless_another_has_it(
     daemon._tick()
     daemon._attempt(daemon._notifying)
     assert told
-    daemon._end()
+    daemon._end(in_order=True)
     made.database.close()
 
 

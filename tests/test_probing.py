@@ -24,7 +24,7 @@ from drip.transports.smtp import SmtpTransport
 from drip.transports.smtp.round import Round
 from tests.cli import drip
 from tests.mail_server import CLOSE, HANG, MailServer
-from tests.test_delivery import Book, messages
+from tests.test_delivery import Recorder, messages
 from tests.test_feedback import bounce, sent, suppressed, take
 from tests.test_relays import NOON, Asked, Everybody, Shop, Worlds, relaying, shop
 from tests.world import LETTER
@@ -70,10 +70,10 @@ def test_deaths_in_a_row_are_counted_when_messages_come_one_at_a_time() -> None:
         transport = SmtpTransport(
             {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
         )
-        campaign_set = Book()
-        transport.deliver(messages("p0"), campaign_set)
+        recorder = Recorder()
+        transport.deliver(messages("p0"), recorder)
         with pytest.raises(TransportDown, match="in the middle of 2 messages in a row"):
-            transport.deliver(messages("p1"), campaign_set)
+            transport.deliver(messages("p1"), recorder)
         transport.close()
 
 
@@ -226,19 +226,19 @@ def test_wrong_answers_of_before_say_nothing_of_a_connection_that_idled() -> Non
             "security": "none",
             "connections": "6",
         }
-        transport, campaign_set = SmtpTransport(options), Book()
-        transport.deliver(messages(*(f"p{n}" for n in range(30))), campaign_set)
+        transport, recorder = SmtpTransport(options), Recorder()
+        transport.deliver(messages(*(f"p{n}" for n in range(30))), recorder)
         server.confused = True
         with pytest.raises(TransportDown, match="3 times in a row"):
             for n in range(3):
-                transport.deliver(messages(f"wrong{n}"), campaign_set)
+                transport.deliver(messages(f"wrong{n}"), recorder)
         assert transport.connections
         server.confused = False
         for client in server.clients:
             with contextlib.suppress(OSError):
                 client.connection.shutdown(2)
         time.sleep(0.2)
-        transport.deliver(messages("later"), campaign_set)
+        transport.deliver(messages("later"), recorder)
         transport.close()
     assert "later" in server.taken
 
@@ -399,7 +399,7 @@ def test_a_connection_that_is_lost_while_the_others_are_waited_for_makes_no_busy
         transport = SmtpTransport(
             {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
         )
-        lap = Round(transport, iter(()), Book())
+        lap = Round(transport, iter(()), Recorder())
         lap._ready_at = transport.passed_s() - 1
         lap._ask()
         assert lap._wake_at() > transport.passed_s()

@@ -22,7 +22,7 @@ from drip.transports.smtp import SmtpTransport
 from tests.cli import drip, everybody
 from tests.cli import shop as made_of
 from tests.mail_server import CLOSE, HANG, MailServer
-from tests.test_delivery import Book, messages
+from tests.test_delivery import Recorder, messages
 from tests.world import LETTER, SETTINGS, TEMPLATE, World, at
 
 Worlds = Callable[..., World]
@@ -480,16 +480,16 @@ def test_a_server_that_ends_each_session_after_some_messages_is_well() -> None:
 
     names = [f"p{n}" for n in range(60)]
     with Few() as server:
-        transport, campaign_set = (
+        transport, recorder = (
             SmtpTransport(
                 {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
             ),
-            Book(),
+            Recorder(),
         )
-        transport.deliver(messages(*names), campaign_set)
+        transport.deliver(messages(*names), recorder)
         transport.close()
     assert sorted(server.taken) == sorted(names)
-    assert {type(each) for each in campaign_set.ends.values()} == {Sent}
+    assert {type(each) for each in recorder.ends.values()} == {Sent}
 
 
 def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
@@ -506,8 +506,8 @@ def test_so_many_messages_go_over_one_connection_as_are_allowed() -> None:
             "connections": "2",
             "messages_per_connection": "10",
         }
-        transport, campaign_set = SmtpTransport(options), Book()
-        transport.deliver(messages(*(f"p{n}" for n in range(60))), campaign_set)
+        transport, recorder = SmtpTransport(options), Recorder()
+        transport.deliver(messages(*(f"p{n}" for n in range(60))), recorder)
         transport.close()
     assert len(server.taken) == 60 and server.most == 10 and server.connections <= 8
 
@@ -557,11 +557,11 @@ def test_an_answer_that_takes_more_than_a_minute_is_told_and_over_when_it_comes(
             {"host": "127.0.0.1", "port": str(server.port), "security": "none"},
             lambda: 60 * time.monotonic(),
         )
-        campaign_set = Book()
-        transport.deliver(messages("p0", "p1"), campaign_set)
+        recorder = Recorder()
+        transport.deliver(messages("p0", "p1"), recorder)
         transport.close()
-    assert {type(each) for each in campaign_set.ends.values()} == {Sent}
-    told, over = campaign_set.waited
+    assert {type(each) for each in recorder.ends.values()} == {Sent}
+    told, over = recorder.waited
     assert told and "has not answered for more than a minute" in told and over is None
 
 
@@ -589,7 +589,7 @@ def test_slow_answers_are_an_alarm_while_they_last(shop: Callable[..., Shop]) ->
 
 def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
     with MailServer({("*", "MAIL"): HANG}) as server:
-        transport, campaign_set = (
+        transport, recorder = (
             SmtpTransport(
                 {
                     "host": "127.0.0.1",
@@ -598,17 +598,15 @@ def test_a_server_that_never_answers_in_time_is_left_alone() -> None:
                     "timeout": "1",
                 }
             ),
-            Book(),
+            Recorder(),
         )
         with pytest.raises(
             TransportDown, match="gave no answer in time, 5 times in a row"
         ) as down:
-            transport.deliver(messages(*(f"p{n}" for n in range(20))), campaign_set)
+            transport.deliver(messages(*(f"p{n}" for n in range(20))), recorder)
         transport.close()
     assert down.value.costly
-    assert not any(
-        isinstance(each, Sent | Unknown) for each in campaign_set.ends.values()
-    )
+    assert not any(isinstance(each, Sent | Unknown) for each in recorder.ends.values())
 
 
 # --- not so fast
@@ -704,16 +702,16 @@ def test_after_a_stop_or_a_hold_nothing_more_is_offered_and_no_connection_made(
 
 def test_unwanted_messages_are_not_offered_and_make_no_connection() -> None:
     with Asked() as server:
-        transport, campaign_set = (
+        transport, recorder = (
             SmtpTransport(
                 {"host": "127.0.0.1", "port": str(server.port), "security": "none"}
             ),
-            Book(),
+            Recorder(),
         )
-        campaign_set.unwanted = {"p1", "p3"}
-        transport.deliver(messages("p1", "p3"), campaign_set)
+        recorder.unwanted = {"p1", "p3"}
+        transport.deliver(messages("p1", "p3"), recorder)
         assert server.connections == 0
-        transport.deliver(messages("p0", "p1", "p2", "p3"), campaign_set)
+        transport.deliver(messages("p0", "p1", "p2", "p3"), recorder)
         transport.close()
     assert sorted(server.taken) == ["p0", "p2"] and sorted(server.asked) == ["p0", "p2"]
-    assert set(campaign_set.ends) == {"p0", "p2"}
+    assert set(recorder.ends) == {"p0", "p2"}

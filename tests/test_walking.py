@@ -30,7 +30,7 @@ from drip.engine.effects import (
 )
 from drip.engine.facts import CodeKey, ContactFacts
 from drip.engine.passages import Passage, passage_of
-from drip.engine.stepping import AtMessage, Ended, Resting, Taken, Waits
+from drip.engine.stepping import AtEnd, AtMessage, Resting, Taken, Waits
 from drip.engine.walking import coming, walk
 from drip.language.campaigns import build_campaign
 from drip.language.reader import parse
@@ -410,7 +410,7 @@ def test_once_an_arm_has_won_everybody_takes_it() -> None:
 
 def test_a_run_that_is_through_is_over_without_a_reason() -> None:
     found = walked(campaign("- wait: 1 hour"))
-    assert found.stop == Ended(None)
+    assert found.stop == AtEnd(None)
     run = found.passage.run
     assert (run.active, run.wake, run.due_at, run.ended_at) == (False, None, None, NOW)
     assert run.code is None
@@ -418,7 +418,7 @@ def test_a_run_that_is_through_is_over_without_a_reason() -> None:
 
 def test_end_ends_a_run_wherever_it_stands() -> None:
     of = campaign("- if: { visits: unknown }\n  then:\n    - end\n- send: a")
-    assert walked(of).stop == Ended(None)
+    assert walked(of).stop == AtEnd(None)
 
 
 def test_only_if_passes_a_step_over() -> None:
@@ -510,9 +510,9 @@ def test_a_record_is_set_as_its_contact_is() -> None:
     )
     car = Record("vehicle", "v1", 1, {"status": "active"}, 4)
     found = walked(of, known(records={4: car}), record_id=4)
-    assert found.stop == Ended(
+    assert found.stop == AtEnd(
         Reason("not-in-audience", "vehicle.status is sold, not active", of.place)
-    ) or isinstance(found.stop, Ended)
+    ) or isinstance(found.stop, AtEnd)
     assert effects(found, FieldsSet)[0].record.attributes == {"status": "sold"}
     assert car.attributes == {"status": "active"}
 
@@ -612,7 +612,7 @@ def test_an_event_of_exit_when_ends_a_run_and_what_waits() -> None:
     of = campaign("- send: a", "exit_when: [order.placed]")
     order = event("order.placed", "2026-12-01 12:00")
     found = walked(of, known(order), [message("a", "deferred")])
-    assert isinstance(found.stop, Ended)
+    assert isinstance(found.stop, AtEnd)
     assert found.stop.reason
     assert found.stop.reason.code == "exited"
     assert found.passage.run.code == "exited"
@@ -636,7 +636,7 @@ def test_the_goal_ends_a_run_if_it_comes_in_time() -> None:
     assert stops_at(walked(of, known(late))) == "a"
     in_time = event("order.placed", "2026-11-30 17:00")
     stop = walked(of, known(in_time)).stop
-    assert isinstance(stop, Ended)
+    assert isinstance(stop, AtEnd)
     assert stop.reason
     assert stop.reason.code == "goal-met"
 
@@ -645,14 +645,14 @@ def test_a_condition_of_exit_when_ends_a_run() -> None:
     of = campaign("- send: a", "exit_when: [{ visits: at least 3 }]")
     assert stops_at(walked(of)) == "a"
     regular = known(contact=ana(attributes={"visits": 3}))
-    assert isinstance(walked(of, regular).stop, Ended)
+    assert isinstance(walked(of, regular).stop, AtEnd)
 
 
 def test_a_run_whose_record_is_somebody_elses_now_is_over() -> None:
     of = campaign("- send: a", "for_each: vehicle")
     sold = Record("vehicle", "v1", 2, {}, 4)
     stop = walked(of, known(records={4: sold}), record_id=4).stop
-    assert isinstance(stop, Ended)
+    assert isinstance(stop, AtEnd)
     assert stop.reason
     assert stop.reason.code == "record-gone"
 
@@ -660,7 +660,7 @@ def test_a_run_whose_record_is_somebody_elses_now_is_over() -> None:
 def test_who_is_not_in_the_audience_any_more_gets_nothing() -> None:
     of = campaign("- send: a", "audience: { visits: at least 3 }")
     stop = walked(of).stop
-    assert isinstance(stop, Ended)
+    assert isinstance(stop, AtEnd)
     assert stop.reason
     assert stop.reason.code == "not-in-audience"
 
@@ -670,9 +670,9 @@ def test_who_has_just_come_is_not_asked_twice_unless_something_is_new() -> None:
     just: dict[str, Any] = {"started_at": NOW, "since": NOW, "wake": Wake.NEW}
     assert stops_at(walked(of, **just)) == "a"
     news: dict[str, Any] = {**just, "wake": Wake.LOOKS_AGAIN}
-    assert isinstance(walked(of, **news).stop, Ended)
+    assert isinstance(walked(of, **news).stop, AtEnd)
     touched = known(touched=frozenset({1}))
-    assert isinstance(walked(of, touched, **just).stop, Ended)
+    assert isinstance(walked(of, touched, **just).stop, AtEnd)
 
 
 # --- from afar

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from drip.core.fields import FIRST_YEAR, LAST_YEAR
+from drip.errors import DripError, nearest
 from drip.importing.instants import parse_instant
 from drip.workspace import Workspace
 
@@ -85,6 +86,12 @@ def typed_instant(text: str, timezone: str) -> datetime:
             f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
         )
     return found
+
+
+def no_campaign(name: str, known: Iterable[str]) -> DripError:
+    """That there is no campaign of this name, and which one may be meant."""
+    help = nearest(name, known, what="campaigns")
+    return DripError(f"There is no campaign `{name}`.", help=help)
 
 
 def now_option(command: Command) -> Command:

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, app_of, json_option, now_option, pass_app
-from drip.cli.ordering import order_of, why_option
+from drip.cli.ordering import ordering, why_option
 from drip.cli.people import known_contact
 from drip.cli.screen import print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
@@ -80,8 +80,7 @@ def redeem(app: App, code: str, why: str | None, now: str | None) -> None:
 
     Example: drip coupons redeem BDAY-7K3QX9RMTB
     """
-    with app.opened(now) as (workspace, database, at), database.write() as connection:
-        order = order_of(app, at, why)
+    with ordering(app, why, now) as (workspace, connection, order):
         done = redeeming.redeem(connection, workspace.settings, order, code)
     say(f"{done.code} is redeemed: {done.offer}, given to {done.contact}.")
 
@@ -98,8 +97,7 @@ def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
     """
     codes = _codes(open_table(file))
     good = [code for code in codes if can_be_code(code)]
-    with app.opened(None) as (workspace, database, now), database.write() as connection:
-        order = order_of(app, now, why)
+    with ordering(app, why) as (workspace, connection, order):
         fresh = redeeming.add_codes(connection, workspace.settings, order, name, good)
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
     bad = [code for code in codes if code and not can_be_code(code)]

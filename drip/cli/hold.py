@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from drip.cli.context import App, pass_app
-from drip.cli.ordering import order_of, why_option
+from drip.cli.context import App, no_campaign, pass_app
+from drip.cli.ordering import ordering, why_option
 from drip.cli.screen import say
 from drip.commands import holding
 from drip.commands.releasing import SETTLEMENTS, Settlement
 from drip.commands.releasing import release as release_messages
 from drip.commands.suppressing import suppress as suppress_address
-from drip.errors import DripError, nearest
+from drip.errors import DripError
 from drip.importing.values import parse_email
 from drip.workspace import Workspace
 
@@ -30,14 +30,12 @@ def hold(app: App, campaign: str, off: bool, why: str | None) -> None:
 
     It lasts until somebody lets it go. `drip status` says who held it, when and why.
     """
-    with app.opened(None) as (workspace, database, now):
+    with ordering(app, why) as (workspace, connection, order):
         _refuse_unknown(workspace, campaign)
-        order = order_of(app, now, why)
-        with database.write() as connection:
-            if off:
-                was = holding.let_go(connection, order, campaign)
-            else:
-                holding.hold(connection, order, campaign)
+        if off:
+            was = holding.let_go(connection, order, campaign)
+        else:
+            holding.hold(connection, order, campaign)
     if off:
         say(f"{campaign} goes on." if was else f"{campaign} was not held.")
     else:
@@ -48,8 +46,7 @@ def _refuse_unknown(workspace: Workspace, campaign: str) -> None:
     """Raises DripError for a campaign that there is not; a broken one can be held."""
     known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
     if campaign not in known:
-        help = nearest(campaign, known, what="campaigns")
-        raise DripError(f"There is no campaign `{campaign}`.", help=help)
+        raise no_campaign(campaign, known)
 
 
 @click.command()
@@ -65,8 +62,7 @@ def stop(app: App, off: bool, why: str | None) -> None:
 
     It lasts until somebody lets everything go on. `drip status` says who stopped it, when and why.
     """
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        order = order_of(app, now, why)
+    with ordering(app, why) as (_, connection, order):
         if off:
             was = holding.go_on(connection, order)
         else:
@@ -110,8 +106,7 @@ def release(
             help="`drip status` lists the held ones; --all means every one of them",
         )
     chosen = None if everything else messages
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        order = order_of(app, now, why)
+    with ordering(app, why) as (_, connection, order):
         count = release_messages(connection, order, chosen, settlement)
     say(f"{count} message(s) settled as {settlement}.")
 
@@ -129,6 +124,6 @@ def suppress(app: App, address: str, why: str | None) -> None:
         address = parse_email(address)
     except ValueError as wrong:
         raise DripError(f"{wrong}.") from None
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        suppress_address(connection, order_of(app, now, why), address)
+    with ordering(app, why) as (_, connection, order):
+        suppress_address(connection, order, address)
     say(f"{address} is suppressed. Only its keyed hash is kept.")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import click
 
 from drip.cli.context import App, app_of, json_option, pass_app
-from drip.cli.ordering import order_of, why_option
+from drip.cli.ordering import ordering, why_option
 from drip.cli.screen import print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, instant_text
@@ -86,8 +86,8 @@ def add(app: App, name: str, scopes: tuple[str, ...], why: str | None) -> None:
     a topic, `TOPIC.confirmed`, `TOPIC.requested`), answers a survey, follows a link or redeems a code needs `consent`,
     `answers`, `clicks` or `coupons` besides.
     """
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        token = access.add_key(connection, order_of(app, now, why), name, scopes)
+    with ordering(app, why) as (_, connection, order):
+        token = access.add_key(connection, order, name, scopes)
     say(token)
     say("Keep it well: it is not shown again.", err=True)
 
@@ -101,8 +101,8 @@ def revoke(app: App, name: str, why: str | None) -> None:
 
     Example: drip keys revoke shop --why "it was in a public repository"
     """
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        access.revoke_key(connection, order_of(app, now, why), name)
+    with ordering(app, why) as (_, connection, order):
+        access.revoke_key(connection, order, name)
     say(f"{name} is revoked.")
 
 
@@ -124,8 +124,7 @@ def rotate(app: App, leaked: bool, why: str | None) -> None:
     With `--leaked` the links of messages that were sent before do not work any more, unsubscribing by them neither: write to
     those people anew.
     """
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        order = order_of(app, now, why)
+    with ordering(app, why) as (_, connection, order):
         gone = access.rotate_link_keys(connection, order, leaked=leaked)
     lost = f" {gone} old one(s) are gone." if gone else ""
     say(f"New links are signed by a new key.{lost}")

@@ -7,7 +7,7 @@ import sys
 import click
 
 from drip.cli.context import App, app_of, json_option, pass_app
-from drip.cli.ordering import order_of, why_option
+from drip.cli.ordering import ordering, why_option
 from drip.cli.screen import ask, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_text
@@ -58,8 +58,8 @@ def add(app: App, name: str, why: str | None) -> None:
     """
     access.refuse_name(name)
     hashed = _hashed_password()
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        access.add_operator(connection, order_of(app, now, why), name, hashed)
+    with ordering(app, why) as (_, connection, order):
+        access.add_operator(connection, order, name, hashed)
     say(f"{name} may log in.")
 
 
@@ -73,8 +73,8 @@ def password(app: App, name: str, why: str | None) -> None:
     Example: drip operators password ana
     """
     hashed = _hashed_password()
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        access.set_password(connection, order_of(app, now, why), name, hashed)
+    with ordering(app, why) as (_, connection, order):
+        access.set_password(connection, order, name, hashed)
     say(f"{name} has another password.")
 
 
@@ -87,8 +87,8 @@ def remove(app: App, name: str, why: str | None) -> None:
 
     Example: drip operators remove ana --why "works elsewhere now"
     """
-    with app.opened(None) as (_, database, now), database.write() as connection:
-        access.remove_operator(connection, order_of(app, now, why), name)
+    with ordering(app, why) as (_, connection, order):
+        access.remove_operator(connection, order, name)
     say(f"{name} may not log in any more.")
 
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 
 import click
+from sqlalchemy import Connection
 
 from drip.cli.context import App, Command
 from drip.commands.orders import Order
+from drip.workspace import Workspace
 
 # For whoever shares an account with others, or has none of their own, as in a container.
 NAMED_BY = "DRIP_BY"
@@ -27,6 +30,15 @@ def why_option(command: Command) -> Command:
 def order_of(app: App, at: datetime, why: str | None) -> Order:
     """What was typed, as an order of whoever typed it."""
     return Order(_name(app.environment), at, why)
+
+
+@contextlib.contextmanager
+def ordering(
+    app: App, why: str | None, now: str | None = None
+) -> Iterator[tuple[Workspace, Connection, Order]]:
+    """What was typed, being carried out: all of it in one transaction, or nothing."""
+    with app.opened(now) as (workspace, database, at), database.write() as connection:
+        yield workspace, connection, order_of(app, at, why)
 
 
 def _name(environment: Mapping[str, str]) -> str:

@@ -13,13 +13,12 @@ import click
 
 from drip import papers, private
 from drip.cli.caps import show_caps
-from drip.cli.context import App, json_option, now_option, pass_app
+from drip.cli.context import App, json_option, no_campaign, now_option, pass_app
 from drip.cli.outage import show_outage
 from drip.cli.screen import print_json, say
 from drip.cli.show import Shown, picture, timeline
 from drip.cli.tables import bar, draw
 from drip.cli.texts import entry_row
-from drip.errors import DripError, nearest
 from drip.language.phrases import span
 from drip.preview.forecast import Forecast, Sums, forecast, summed
 from drip.preview.outages import effects
@@ -291,8 +290,7 @@ def _refuse_unknown(workspace: Workspace, names: tuple[str, ...]) -> None:
     known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
     for name in names:
         if name not in known:
-            help = nearest(name, known, what="campaigns")
-            raise DripError(f"There is no campaign `{name}`.", help=help)
+            raise no_campaign(name, known)
 
 
 def _warn_of_broken(workspace: Workspace) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 import click
 
 from drip import private
-from drip.cli.context import App, json_option, now_option, pass_app
+from drip.cli.context import App, json_option, no_campaign, now_option, pass_app
 from drip.cli.screen import print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_text
@@ -19,7 +19,7 @@ from drip.core.lift import Lift
 from drip.core.sheets import ENCODING, write_sheet
 from drip.engine.reporting import COLUMNS, CampaignReport, CapsReport, Side, rows
 from drip.engine.reporting import report as report_of
-from drip.errors import DripError, nearest
+from drip.errors import DripError
 from drip.storage.base.database import Database
 from drip.storage.reading.outcomes import Period
 from drip.storage.reading.pressure import Stretch
@@ -112,8 +112,7 @@ def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
     known = workspace.loaded.campaigns
     unknown = sorted(set(campaigns) - set(known))
     if unknown:
-        help = nearest(unknown[0], known, what="campaigns")
-        raise DripError(f"There is no campaign `{unknown[0]}`.", help=help)
+        raise no_campaign(unknown[0], known)
     return sorted(campaigns or known)
 
 

@@ -8,7 +8,7 @@ from datetime import datetime
 import click
 from email_validator import EmailNotValidError, validate_email
 
-from drip.cli.context import App, now_option, pass_app, read_clock
+from drip.cli.context import App, no_campaign, now_option, pass_app, read_clock
 from drip.cli.screen import say
 from drip.core.campaign import Campaign
 from drip.core.message import (
@@ -134,8 +134,7 @@ def _campaign(workspace: Workspace, name: str) -> Campaign:
         )
     known = workspace.loaded.campaigns
     if name not in known:
-        help = nearest(name, known, what="campaigns")
-        raise DripError(f"There is no campaign `{name}`.", help=help)
+        raise no_campaign(name, known)
     return known[name]
 
 

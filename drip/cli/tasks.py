@@ -10,7 +10,7 @@ import click
 
 from drip import papers, private
 from drip.cli.context import App, app_of, json_option, now_option, pass_app
-from drip.cli.ordering import order_of, why_option
+from drip.cli.ordering import ordering, why_option
 from drip.cli.screen import print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, instant_text
@@ -154,8 +154,7 @@ def _settle(
     outcome: str | None,
     why: str | None,
 ) -> None:
-    with app.opened(now) as (workspace, database, at), database.write() as connection:
-        order = order_of(app, at, why)
+    with ordering(app, why, now) as (workspace, connection, order):
         settle_task(connection, workspace.settings, order, number, end, outcome)
 
 
@@ -214,8 +213,7 @@ def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
         )
     settled = 0
     wrong: list[str] = []
-    with app.opened(now) as (workspace, database, at), database.write() as connection:
-        order = order_of(app, at, why)
+    with ordering(app, why, now) as (workspace, connection, order):
         for row in filter(_is_filled_in, table.rows):
             try:
                 number, end, outcome = _settlement(row)

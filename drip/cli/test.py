@@ -8,10 +8,10 @@ from pathlib import Path
 
 import click
 
-from drip.cli.context import App, json_option, pass_app
+from drip.cli.context import App, json_option, no_campaign, pass_app
 from drip.cli.screen import print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw, words
-from drip.errors import DripError, Problems, nearest
+from drip.errors import Problems
 from drip.language.updating import with_expectations
 from drip.preview.testing import Result, Stage, TimelineEntry
 from drip.workspace import Workspace
@@ -82,8 +82,7 @@ def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
                 if Path(problem.place.file).stem == name
             )
         if name not in loaded.campaigns:
-            help = nearest(name, loaded.campaigns, what="campaigns")
-            raise DripError(f"There is no campaign `{name}`.", help=help)
+            raise no_campaign(name, loaded.campaigns)
     if loaded.broken and not campaigns:
         raise Problems(
             problem for problem in loaded.problems if problem.level == "error"

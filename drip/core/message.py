@@ -243,8 +243,7 @@ class DeliverySession(Protocol):
 class Relayed(Protocol):
     """Of a stream whose other side passes on what it takes from those it knows.
 
-    It refuses the others' recipients. What it asks the desk about has been taken so
-    far.
+    It refuses the others' recipients. What it asks about has been taken so far.
     """
 
     @property

@@ -26,8 +26,7 @@ Alike = tuple[str, str, str, datetime, bool]
 class Candidates:
     """Makes the candidates of a batch.
 
-    Most of a batch get the same message, so that one candidate stands for all of them: making one for each took a fifth
-    of a blast's planning.
+    Most of a batch get the same message, so that one candidate stands for all of them.
     """
 
     campaign_set: CampaignSet

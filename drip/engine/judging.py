@@ -28,7 +28,7 @@ from drip.engine.effects import (
     RunChanged,
 )
 from drip.engine.leaving import ended_or_outside
-from drip.engine.loading import Batch, Group
+from drip.engine.loading import Group, LoadedBatch
 from drip.engine.outcomes import deferred, grant, held, skipped
 from drip.engine.passages import Passage, passage_of
 from drip.engine.reserving import Reservation, reservations
@@ -66,7 +66,7 @@ class Due(NamedTuple):
 
 
 def judge(
-    batch: Batch,
+    batch: LoadedBatch,
     campaign_set: CampaignSet,
     texts: Texts,
     now: datetime,
@@ -87,7 +87,7 @@ class _Judging:
 
     def __init__(
         self,
-        batch: Batch,
+        batch: LoadedBatch,
         candidates: Candidates,
         now: datetime,
     ) -> None:

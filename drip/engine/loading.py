@@ -43,7 +43,7 @@ CampaignsOfRuns = Mapping[tuple[str, str], Campaign | None]
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
+class LoadedBatch:
     """All that is known of the contacts of some groups.
 
     `runs` are those to be looked at, by contact; `campaigns` theirs, by key and version (None: today's settings do not
@@ -73,7 +73,7 @@ def load(
     campaign_set: CampaignSet,
     groups: Sequence[Group],
     now: datetime,
-) -> Batch:
+) -> LoadedBatch:
     """What is due for these groups at `now`, and all that judging it takes."""
     ids = list(chain.from_iterable(groups))
     deferred = outbox.deferred(connection, ids)
@@ -106,7 +106,7 @@ def load(
             caps,
             now,
         )
-    return Batch(
+    return LoadedBatch(
         groups=groups,
         runs=by_contact,
         campaigns=campaigns,

@@ -65,7 +65,7 @@ class Passage(NamedTuple):
         return self.of(run)
 
     def of(self, run: Run) -> Passage:
-        """The same, of the run as it is now. `_replace` takes three times as long, and this is done at every step."""
+        """The same, of the run as it is now. `_replace` takes twice as long, and this is done at every step."""
         return Passage(
             run,
             self.campaign,

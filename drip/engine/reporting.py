@@ -148,7 +148,13 @@ def report(
     What has none, or no number there, counts as 0.
     """
     came = outcomes.begun(connection, period)
-    goals = _goals(connection, settings, campaign, came, now)
+    goals = _goals(
+        connection,
+        settings,
+        campaign,
+        came,
+        now,
+    )
     found = _Outcomes(came, goals, value)
     treated, held_out = found.held_out(False), found.held_out(True)
     return CampaignReport(

@@ -86,24 +86,11 @@ def render_for(
         text_asks(settings),
         records=[record.id] if record else [],
     )
+    zone_name = facts.zone_of(contact)
+    issuing = (other for other in campaign.steps if isinstance(other, IssueCoupon))
     codes = tuple(
-        Code(
-            each.coupon,
-            "SAMPLE",
-            contact.id,
-            0,
-            each.id,
-            now,
-            last_day(
-                each,
-                now,
-                facts.zone_of(contact),
-                settings,
-            ),
-            None,
-        )
-        for each in campaign.steps
-        if isinstance(each, IssueCoupon)
+        _sample(coupon, contact, last_day(coupon, now, zone_name, settings), now)
+        for coupon in issuing
     )
     occurrence = (
         _newest_content(templates, step.content)
@@ -127,6 +114,25 @@ def render_for(
         about,
         channel,
         now,
+    )
+
+
+def _sample(
+    step: IssueCoupon,
+    contact: Contact,
+    expires: str | None,
+    now: datetime,
+) -> Code:
+    """A code that stands where one would, and is good for nothing."""
+    return Code(
+        coupon=step.coupon,
+        code="SAMPLE",
+        contact_id=contact.id,
+        run_id=0,
+        step=step.id,
+        issued_at=now,
+        expires=expires,
+        redeemed_at=None,
     )
 
 

@@ -61,13 +61,13 @@ class Resting(NamedTuple):
     why: Wake
 
 
-class Ended(NamedTuple):
+class AtEnd(NamedTuple):
     """The run is over; without a reason it is simply done."""
 
     reason: Reason | None
 
 
-Stop = AtMessage | Waits | Resting | Ended
+Stop = AtMessage | Waits | Resting | AtEnd
 
 
 class Taken(NamedTuple):
@@ -113,7 +113,7 @@ def ends(
     messages = passage.messages.values()
     stopped = stopping(messages, reason, now)
     gone = passage.of(ended(passage.run, reason, now))
-    return Taken(gone, Ended(reason), tuple(stopped))
+    return Taken(gone, AtEnd(reason), tuple(stopped))
 
 
 def take(

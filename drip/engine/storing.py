@@ -158,7 +158,7 @@ class UnitOfWork:
         # that start when a counter reaches something are called by them.
         moved: list[CounterMoved] = self._steps[CounterMoved]
         for counter, together in groupby(moved, key=attrgetter("counter")):
-            movements = [each.movement for each in together]
+            movements = [effect.movement for effect in together]
             counters.move(connection, counter, movements)
 
     def _set_fields(self, connection: Connection) -> None:

@@ -64,7 +64,10 @@ def compare(
         for name, text in files.after.items()
     }
     changes: list[Change] = []
-    for way in sorted({*old.sent, *new.sent}, key=_without_none):
+    for way in sorted(
+        {*old.sent, *new.sent},
+        key=_without_none,
+    ):
         cause = cause_of(way, files, changed)
         changes += [
             _change(
@@ -173,11 +176,21 @@ def changed_lines(before: str, after: str) -> list[int]:
     Where lines went, the one that follows.
     """
     left, right = before.splitlines(), after.splitlines()
-    matcher = difflib.SequenceMatcher(None, left, right, autojunk=False)
+    matcher = difflib.SequenceMatcher(
+        None,
+        left,
+        right,
+        autojunk=False,
+    )
     found: set[int] = set()
     for tag, _, _, first, end in matcher.get_opcodes():
         if tag == "delete":
-            found.add(min(first, max(len(right) - 1, 0)))
+            found.add(
+                min(
+                    first,
+                    max(len(right) - 1, 0),
+                )
+            )
         elif tag != "equal":
             found.update(
                 n
@@ -209,8 +222,18 @@ def cause_of(
     lines = changed.get(own)
     if not lines:
         return _elsewhere(changed)
-    first, last = files.steps.get((campaign, step), (0, 0))
-    return Place(own, _nearest(lines, first, last))
+    first, last = files.steps.get(
+        (campaign, step),
+        (0, 0),
+    )
+    return Place(
+        own,
+        _nearest(
+            lines,
+            first,
+            last,
+        ),
+    )
 
 
 def _nearest(lines: Sequence[int], first: int, last: int) -> int:

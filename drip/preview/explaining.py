@@ -111,7 +111,13 @@ def explained(
         campaigns=names,
         progress=progress,
     ) as found:
-        coming = tuple(replace(row, contact=key) for row in found.entries())
+        coming = tuple(
+            replace(
+                row,
+                contact=key,
+            )
+            for row in found.entries()
+        )
     said_of = {row.campaign for row in (*past, *coming)}
     silent = [campaign_set.campaigns[name] for name in names if name not in said_of]
     with database.read() as connection:
@@ -233,7 +239,13 @@ def _all_closed(
 ) -> Reason | None:
     """Why none of the campaign's messages can reach the contact, if so."""
     closed = facts.person(contact).closed
-    reasons = [closed(channel, topic) for channel, topic in _ways(campaign)]
+    reasons = [
+        closed(
+            channel,
+            topic,
+        )
+        for channel, topic in _ways(campaign)
+    ]
     return reasons[0] if reasons and all(reasons) else None
 
 

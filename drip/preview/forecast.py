@@ -47,7 +47,10 @@ class Sums:
 
     def __add__(self, other: Sums) -> Sums:
         """Of two ledgers that have nobody in common."""
-        return Sums(self.summary + other.summary, self.pressure + other.pressure)
+        return Sums(
+            self.summary + other.summary,
+            self.pressure + other.pressure,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +79,10 @@ class Forecast:
     def sums(self) -> Sums:
         """Everybody's lines in sums."""
         about = (self.connection, self.since, self.until, self.campaigns)
-        return Sums(summary.summary(*about), pressure.pressure(*about))
+        return Sums(
+            summary.summary(*about),
+            pressure.pressure(*about),
+        )
 
     def busiest(self, most: int) -> list[str]:
         """The contacts about whom there is most to say, in order of their keys."""
@@ -197,7 +203,11 @@ def summed(
             )
             for share in others
         ]
-        sums = own.sums(workspace, database, progress)
+        sums = own.sums(
+            workspace,
+            database,
+            progress,
+        )
         return sum((answer.result() for answer in asked), start=sums)
 
 
@@ -206,7 +216,11 @@ def _worth(database: Database) -> int:
     processors = len(os.sched_getaffinity(0))
     with database.read() as connection:
         contacts = contact_store.count(connection)
-    return min(MOST_SHARES, processors, contacts // WORTH_SHARING)
+    return min(
+        MOST_SHARES,
+        processors,
+        contacts // WORTH_SHARING,
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -233,7 +247,11 @@ class _Share:
             self.of,
             self.events,
         )
-        with rehearsal(database, self.now, part) as copy:
+        with rehearsal(
+            database,
+            self.now,
+            part,
+        ) as copy:
             simulate(
                 copy,
                 workspace.campaign_set(copy, self.now),

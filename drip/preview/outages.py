@@ -77,7 +77,11 @@ def effects(
     `before` is the ledger without it, `after` with it.
     """
     sent_before = {_key(row): row for row in before if row.outcome == "sent"}
-    found = _effects(sent_before, _WithOutage(after), outage)
+    found = _effects(
+        sent_before,
+        _WithOutage(after),
+        outage,
+    )
 
     def by_time(effect: Effect) -> tuple[datetime, str, str]:
         at = effect.before or effect.after or outage.start

@@ -98,7 +98,10 @@ def _campaigns(summary: Summary, titles: Mapping[str, str]) -> dict[str, Any]:
 
 
 def _day(leaving: Leaving, timezone: str) -> date:
-    return local(leaving.at, zone(leaving.zone or timezone)).date()
+    return local(
+        leaving.at,
+        zone(leaving.zone or timezone),
+    ).date()
 
 
 def calendar_weeks(
@@ -113,7 +116,12 @@ def calendar_weeks(
     """
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for leaving in summary.sent:
-        counts[_day(leaving, timezone)][leaving.campaign] += leaving.count
+        counts[
+            _day(
+                leaving,
+                timezone,
+            )
+        ][leaving.campaign] += leaving.count
     # In the far east and west the recipients' days begin before and end after ours.
     first, last = min([start, *counts]), max([end, *counts])
     weeks = []

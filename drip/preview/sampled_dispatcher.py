@@ -92,13 +92,26 @@ class SampledDispatcher(Dispatcher):
         And chooses those to be rendered.
         """
         now = self.clock()
-        reap(connection, campaign_set, self.fence, now)
+        reap(
+            connection,
+            campaign_set,
+            self.fence,
+            now,
+        )
         self._chosen = {}
         fresh: set[Kind] = set()
         alike: list[Granted] = []
-        for granted in sampled.granted(connection, now, PAGE):
+        for granted in sampled.granted(
+            connection,
+            now,
+            PAGE,
+        ):
             attributes = parsed(granted.attributes)
-            _, step = _step_of(connection, campaign_set, granted)
+            _, step = _step_of(
+                connection,
+                campaign_set,
+                granted,
+            )
             kind, length = (
                 _kind(
                     granted,
@@ -107,14 +120,23 @@ class SampledDispatcher(Dispatcher):
                 ),
                 len(name_of(attributes)),
             )
-            if not self._to_be_looked_at(granted, kind, length):
+            if not self._to_be_looked_at(
+                granted,
+                kind,
+                length,
+            ):
                 alike.append(granted)
             elif len(self._chosen) < BATCH and kind not in fresh:
                 # The others of a kind that is new wait for what comes of the first.
                 fresh |= {kind} - self._tried
                 self._choose(granted, kind, length)
         self._tried |= fresh
-        self._let_go(connection, campaign_set, alike, now)
+        self._let_go(
+            connection,
+            campaign_set,
+            alike,
+            now,
+        )
         return len(alike)
 
     def _to_be_looked_at(self, granted: Granted, kind: Kind, length: int) -> bool:
@@ -129,7 +151,10 @@ class SampledDispatcher(Dispatcher):
         campaign = granted.campaign
         self._chosen[granted.id] = kind
         self._looked_at[campaign, granted.step] += 1
-        self._longest[campaign] = max(length, self._longest.get(campaign, 0))
+        self._longest[campaign] = max(
+            length,
+            self._longest.get(campaign, 0),
+        )
 
     def _let_go(
         self,
@@ -143,18 +168,32 @@ class SampledDispatcher(Dispatcher):
         Those that are through are ended here and now.
         """
         ids = [granted.id for granted in alike]
-        sampled.sent(connection, ids, self.fence, now)
+        sampled.sent(
+            connection,
+            ids,
+            self.fence,
+            now,
+        )
         through: dict[int, list[int]] = defaultdict(list)
         going_on: list[int] = []
         for granted in alike:
-            campaign, step = _step_of(connection, campaign_set, granted)
+            campaign, step = _step_of(
+                connection,
+                campaign_set,
+                granted,
+            )
             assert campaign and step, "a kind is good only once one of it was rendered"
             if _is_last(granted, campaign, step):
                 through[step.next].append(granted.run_id)
             elif granted.active:
                 going_on.append(granted.run_id)
         for position, run_ids in through.items():
-            sampled.through(connection, run_ids, position, now)
+            sampled.through(
+                connection,
+                run_ids,
+                position,
+                now,
+            )
         runs.wake(connection, going_on)
 
 

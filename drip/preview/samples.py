@@ -62,7 +62,10 @@ class _OfCampaign:
             key = rendered[1].message_id
             if key in found:
                 reasons = [reason for reason in (found[key].why, why) if reason]
-                found[key] = replace(found[key], why=", ".join(reasons))
+                found[key] = replace(
+                    found[key],
+                    why=", ".join(reasons),
+                )
             elif len(found) < MOST:
                 found[key] = _sample(rendered, why)
         steps = self.longest[0].campaign.steps

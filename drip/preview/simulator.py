@@ -120,7 +120,12 @@ def simulate(
     )
     enroller = Enroller()
     total = DispatchResult()
-    wakes = Wakes(database, campaign_set, start, end)
+    wakes = Wakes(
+        database,
+        campaign_set,
+        start,
+        end,
+    )
     now = start
     while now <= end:
         # The stages ask for the time; nothing else in them knows that it is none.
@@ -134,7 +139,13 @@ def simulate(
                 0,
                 now,
             )
-        total.add(tick(campaign_set, enroller, dispatcher))
+        total.add(
+            tick(
+                campaign_set,
+                enroller,
+                dispatcher,
+            )
+        )
         instants = (next_due(database, now), wakes.after(now))
         now = min((at for at in instants if at), default=end + AFTER)
         if outage and outage.start <= now < outage.end:
@@ -157,7 +168,11 @@ class Wakes:
     ) -> None:
         self._database, self._campaign_set, self._end = database, campaign_set, end
         self._change: int | None = None
-        self._coming = next_regrouping(campaign_set, start, end)
+        self._coming = next_regrouping(
+            campaign_set,
+            start,
+            end,
+        )
         self._look(start)
 
     def after(self, now: datetime) -> datetime | None:
@@ -180,7 +195,13 @@ class Wakes:
             fresh = {
                 at
                 for campaign in self._campaign_set.entering()
-                for at in coming_entries(self._ahead(connection, campaign, now))
+                for at in coming_entries(
+                    self._ahead(
+                        connection,
+                        campaign,
+                        now,
+                    )
+                )
             }
         self._change = change
         if not fresh.issubset(self._coming):

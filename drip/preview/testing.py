@@ -125,7 +125,11 @@ class Stage:
         self._templates = _Forgiving(templates.workspace, templates.currency)
         self._folder = tempfile.TemporaryDirectory(prefix="drip-test-")
         self._empty = Path(self._folder.name) / "empty.db"
-        create_database(self._empty, LONG_AGO, durable=False).close()
+        create_database(
+            self._empty,
+            LONG_AGO,
+            durable=False,
+        ).close()
 
     def close(self) -> None:
         self._folder.cleanup()
@@ -149,11 +153,19 @@ class Stage:
             database.close()
             path.unlink()
         expected = [
-            TimelineEntry(line.wall, line.text, place=line.place)
+            TimelineEntry(
+                line.wall,
+                line.text,
+                place=line.place,
+            )
             for line in test.expect
         ]
         expected.sort(key=attrgetter("wall"))
-        return Result(test, tuple(expected), tuple(observed))
+        return Result(
+            test,
+            tuple(expected),
+            tuple(observed),
+        )
 
     def _staged(self, test: CampaignTest) -> Settings:
         """The settings with the given segments open to everybody."""
@@ -181,7 +193,12 @@ class _Forgiving(Templates):
         content: Source | None,
     ) -> Compiled:
         try:
-            return super()._compile(name, locale, channel, content)
+            return super()._compile(
+                name,
+                locale,
+                channel,
+                content,
+            )
         except DripError:
             if name in self.names():
                 raise
@@ -217,9 +234,18 @@ class _Play:
         for number, happening in enumerate(happens):
             when = instant(happening.wall, self.zone)
             if when > at:
-                self._simulate(campaign_set, at, when - MOMENT)
+                self._simulate(
+                    campaign_set,
+                    at,
+                    when - MOMENT,
+                )
             with self.database.write() as connection:
-                self._happens(connection, happening, number, when)
+                self._happens(
+                    connection,
+                    happening,
+                    number,
+                    when,
+                )
             at = max(at, when)
         self._simulate(
             campaign_set,
@@ -227,7 +253,13 @@ class _Play:
             max(at, end),
         )
         with self.database.read() as connection:
-            lines = [self._line(row, start) for row in ledger.entries(connection)]
+            lines = [
+                self._line(
+                    row,
+                    start,
+                )
+                for row in ledger.entries(connection)
+            ]
         return [line for line in lines if line]
 
     def _simulate(
@@ -281,7 +313,12 @@ class _Play:
 
     def _set_up(self, start: datetime) -> CampaignSet:
         # Whether a draft does what it should is what its tests are for.
-        campaign = replace(self.campaign, status="live", holdout=0.0, max_audience=None)
+        campaign = replace(
+            self.campaign,
+            status="live",
+            holdout=0.0,
+            max_audience=None,
+        )
         loaded = Loaded(
             settings=self.settings,
             campaigns={campaign.key: campaign},
@@ -306,11 +343,18 @@ class _Play:
                 counter,
                 [Movement(number, balance, LONG_AGO)],
             )
-        tags.add_tags(connection, [(number, tag) for tag in self.test.tags])
+        tags.add_tags(
+            connection,
+            [(number, tag) for tag in self.test.tags],
+        )
         for coupon in self.settings.coupons.values():
             if coupon.codes == "list":
                 codes = [f"{coupon.key}-{n}" for n in range(20)]
-                coupons.add_codes(connection, coupon.key, codes)
+                coupons.add_codes(
+                    connection,
+                    coupon.key,
+                    codes,
+                )
         whose = [(number, 0)]
         if self.record:
             whose.append((number, self.record.id))
@@ -332,7 +376,11 @@ class _Play:
         guessed = guess_zone(Contact(SAMPLE, country=contact.country))
         contact.zone = contact.timezone or guessed
         dates = date_fields(self.settings, "contact")
-        contact_store.save_contacts(connection, [contact], dates)
+        contact_store.save_contacts(
+            connection,
+            [contact],
+            dates,
+        )
         self._agree(connection, contact, start)
         return contact
 
@@ -345,15 +393,31 @@ class _Play:
 
     def _agree(self, connection: Connection, contact: Contact, now: datetime) -> None:
         topics = {
-            topic: self.test.topics.get(topic, True) for topic in self.settings.topics
+            topic: self.test.topics.get(
+                topic,
+                True,
+            )
+            for topic in self.settings.topics
         }
         said = [
-            Consent(contact.id, topic, channel, agreed, LONG_AGO)
+            Consent(
+                contact.id,
+                topic,
+                channel,
+                agreed,
+                LONG_AGO,
+            )
             for topic, agreed in topics.items()
             for channel in CHANNELS
         ]
         addresses = {contact.id: contact.email}
-        consents.record(connection, said, "test", addresses, now)
+        consents.record(
+            connection,
+            said,
+            "test",
+            addresses,
+            now,
+        )
 
     def _record(
         self,
@@ -371,18 +435,34 @@ class _Play:
         }
         known = {name: value for name, value in given.items() if value is not None}
         key = self.test.record.get("key", SAMPLE)
-        record = Record(kind, key, contact.id, known)
+        record = Record(
+            kind,
+            key,
+            contact.id,
+            known,
+        )
         record_store.save_records(
             connection,
             [record],
             date_fields(self.settings, kind),
         )
         reading = (kind, record.id, record.attributes, start)
-        take_readings(connection, self.settings, [reading])
+        take_readings(
+            connection,
+            self.settings,
+            [reading],
+        )
         return record
 
     def _parsed(self, owner: str, name: str, text: str) -> Any:
-        return parse(self.settings.fields[owner][name], text) if text else None
+        return (
+            parse(
+                self.settings.fields[owner][name],
+                text,
+            )
+            if text
+            else None
+        )
 
     def _happens(
         self,
@@ -399,7 +479,11 @@ class _Play:
             "at": when,
             "fields": dict(happening.fields),
         }
-        take_events(connection, self.settings, [row])
+        take_events(
+            connection,
+            self.settings,
+            [row],
+        )
 
     # --- what is seen
 

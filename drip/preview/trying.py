@@ -76,7 +76,13 @@ def _of_campaign(loaded: Loaded, key: str, line: str) -> Loaded:
     ignores = line == "ignore"
     changed = replace(
         loaded.campaigns[key],
-        caps=() if ignores else _caps(line, "campaign", key),
+        caps=()
+        if ignores
+        else _caps(
+            line,
+            "campaign",
+            key,
+        ),
         obeys_caps=not ignores,
     )
     return replace(loaded, campaigns={**loaded.campaigns, key: changed})

@@ -258,8 +258,8 @@ def _look(
     text: nodes.TemplateData,
     values: list[_Value],
 ) -> None:
-    """A scheme whose name was filled in cannot be known from others once its colon
-    follows in another statement.
+    """A scheme whose name was filled in is not recognised once its colon follows in
+    another statement.
     """
     said = unescape(text.data)
     for value in values:

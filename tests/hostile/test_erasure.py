@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError
 
 from drip import papers
 from drip.cli.preview import write_page
-from drip.commands import recipient_actions
+from drip.commands import holding, recipient_actions
 from drip.commands.forgetting import forget
 from drip.commands.orders import Order
 from drip.core.message import Message, Receipt, Refused, Sent, Unknown
@@ -254,6 +254,8 @@ def _is_written_to(made: World) -> None:
         webhook_outbox.add(
             connection, "unsubscribed", [(own.id, {"contact": KEY})], noon
         )
+        why = f"{KEY} ({EMAIL}) complained"
+        holding.hold(connection, Order("ana", noon, why), "nothing")
         alarms.raised(connection, "trouble", "", f"550 <{EMAIL.upper()}> said no", noon)
         about = message_name(workspace_id(connection), sent.run_id, sent.step, "email")
     feedback = Feedback(made.database, noon + timedelta(hours=1))
@@ -353,6 +355,7 @@ def test_the_search_finds_what_it_looks_for(person: Person) -> None:
         "messages.sentence",
         "suppressions.reason",
         "alarms.sentence",
+        "audit.why",
         "runs.occurrence",
         "refusals.answer",
     ):

@@ -16,6 +16,7 @@ import pytest
 from drip.core.fields import parse_zone
 from drip.core.message import Message, Receipt, Transport
 from drip.core.shortage import Shortage, said, shortage
+from drip.engine.composing import compose_for_run
 from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller
 from drip.engine.tick import tick
@@ -123,7 +124,7 @@ def test_a_file_that_may_not_be_read_holds_its_own_message_alone(
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr("drip.rendering.templates.Path.read_bytes", refused)
+        patched.setattr("drip.rendering.sources.Path.read_bytes", refused)
         assert made.tick(NOW).trouble is None
     assert states(made) == {"held": 1}
 
@@ -172,16 +173,16 @@ def test_what_has_left_is_recorded_though_the_next_message_cannot_be_written(
     world: Worlds, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = letters(world, people=3)
-    real, begun = Dispatcher._message, []
+    real, begun = compose_for_run, []
 
-    def fails(dispatcher: Dispatcher, each: object) -> Message:
-        begun.append(each)
+    def fails(*about: object) -> Message:
+        begun.append(about)
         if len(begun) == 2:
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
-        return real(dispatcher, each)  # type: ignore[arg-type]
+        return real(*about)  # type: ignore[arg-type]
 
     with monkeypatch.context() as patched:
-        patched.setattr(Dispatcher, "_message", fails)
+        patched.setattr("drip.engine.dispatcher.compose_for_run", fails)
         result = made.tick(NOW)
     assert result.lacking and result.sent == 1
     assert states(made) == {"sent": 1, "pending": 2}

@@ -27,6 +27,7 @@ from drip.daemon import daemon as daemons
 from drip.daemon.alarm_notifier import AlarmNotifier
 from drip.daemon.metrics import registry_of
 from drip.daemon.webhook_sender import WebhookSender
+from drip.storage.base import sqlite
 from drip.storage.base.database import Database, add_link_key, drop_link_keys
 from drip.storage.operating import alarms
 from drip.web import app_state
@@ -83,7 +84,7 @@ def until(true: Callable[[], object], seconds: float = 20) -> None:
         time.sleep(0.02)
 
 
-def told(caplog: pytest.LogCaptureFixture, begin: str) -> list[str]:
+def logged(caplog: pytest.LogCaptureFixture, begin: str) -> list[str]:
     return [
         each
         for record in caplog.records
@@ -128,7 +129,7 @@ def test_a_leaked_key_ends_within_seconds_though_an_earlier_look_failed(
     until(lambda: site.get(link).status_code == 404)
     assert site.get("/health").text == "ok\n"
     assert site.get(f"/preferences/{site.token('preferences')}").status_code == 200
-    (once,) = told(caplog, "Reading the keys")
+    (once,) = logged(caplog, "Reading the keys")
     assert "RuntimeError: boom" in once
 
 
@@ -149,14 +150,14 @@ def test_files_are_looked_at_again_after_any_error(
     fault.on = False
     until(lambda: "Oak Lane" in site.get(link).text)
     until(lambda: site.get("/health").status_code == 200)
-    assert len(told(caplog, "Looking at the files")) == 1
+    assert len(logged(caplog, "Looking at the files")) == 1
 
 
 def test_a_file_with_an_error_does_not_make_the_pages_unwell(
     site: Pages, caplog: pytest.LogCaptureFixture
 ) -> None:
     site.world.write("campaigns/_settings.yaml", "business: {")
-    until(lambda: told(caplog, "The last good files stay in force"))
+    until(lambda: logged(caplog, "The last good files stay in force"))
     site.passed += 1000
     until(lambda: site.get("/health").status_code == 200)
 
@@ -180,7 +181,7 @@ def test_a_writer_whose_database_fails_answers_everybody_and_goes_on(
     # Nobody has to come for it to be known that it goes well.
     until(lambda: site.get("/health").status_code == 200)
     assert says(site).status_code == 200
-    assert len(told(caplog, "Storing what visitors say")) == 1
+    assert len(logged(caplog, "Storing what visitors say")) == 1
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
@@ -382,7 +383,7 @@ def test_the_tick_goes_on_after_any_error(
             metrics["drip_task_age_seconds", "planning-and-sending"] < 60
             and metrics["drip_up",] == 1
         )
-    assert len(told(caplog, "Planning and sending failed")) == 1
+    assert len(logged(caplog, "Planning and sending failed")) == 1
     assert {each.outcome for each in shop.ledger() if each.step} == {"sent"}
 
 
@@ -412,7 +413,7 @@ def test_what_goes_on_beside_the_tick_goes_on_after_any_error(
         fault.on = False
         until(lambda: working.health().status_code == 200)
         until(lambda: ("trouble", task, True) in working.alarms())
-    assert len(told(caplog, f"{task} failed")) == 1
+    assert len(logged(caplog, f"{task} failed")) == 1
 
 
 def test_a_webhook_that_fails_as_nobody_foresaw_keeps_no_other_from_being_told(
@@ -562,7 +563,8 @@ def gone(address: str, postgresql: Postgres) -> Iterator[None]:
 def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
     world: Worlds, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("drip.storage.base.sqlite.HOW_LONG_TO_WAIT_MS", 300)
+    monkeypatch.setattr(sqlite, "HOW_LONG_TO_WAIT_MS", 300)
+    monkeypatch.setattr(sqlite, "DURABLE", ("busy_timeout=300", *sqlite.DURABLE[1:]))
     made = world({"welcome": WELCOME}, settings="public_url: http://x.example")
     made.contacts("key,email,news", "ana,ana@example.com,yes")
     with daemon_of(made) as working, pages(made, NOW) as site:
@@ -570,7 +572,7 @@ def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
         until(lambda: working.sent() == 1)
         with locked(made):
             assert says(site).status_code == 500
-            until(lambda: told(caplog, "Planning and sending failed"))
+            until(lambda: logged(caplog, "Planning and sending failed"))
             working.passed += 125
             site.passed += 61
             until(lambda: working.health().status_code == 503)
@@ -581,7 +583,7 @@ def test_a_database_that_is_locked_for_a_while_is_worked_on_afterwards(
         # One of another task, if that had something to write just then, is over as well.
         until(lambda: working.alarms() and all(over for *_, over in working.alarms()))
         assert ("trouble", "", True) in working.alarms()
-    (once,) = told(caplog, "Planning and sending failed")
+    (once,) = logged(caplog, "Planning and sending failed")
     assert "is busy with another program" in once
 
 
@@ -599,8 +601,8 @@ def test_a_database_that_is_gone_for_a_while_is_worked_on_afterwards(
         working.joins("ana")
         until(lambda: working.sent() == 1)
         with gone(address, postgresql):
-            until(lambda: told(caplog, "Planning and sending failed"))
-            until(lambda: told(caplog, "Reading the keys of links"))
+            until(lambda: logged(caplog, "Planning and sending failed"))
+            until(lambda: logged(caplog, "Reading the keys of links"))
             working.passed += 125
             site.passed += 11
             until(lambda: working.health().status_code == 503)
@@ -611,7 +613,7 @@ def test_a_database_that_is_gone_for_a_while_is_worked_on_afterwards(
         working.joins("ben")
         until(lambda: working.sent() == 2)
     assert {each.outcome for each in made.ledger() if each.step} == {"sent"}
-    assert len(told(caplog, "Planning and sending failed")) <= 2, (
+    assert len(logged(caplog, "Planning and sending failed")) <= 2, (
         "the old connections broke, and there were no new ones"
     )
     made.database.close()

@@ -20,7 +20,7 @@ import pytest
 from drip.storage.operating import operators
 from drip.worker.worker import GB, MESSAGES, TIMELINES, Limits
 from tests.cli import command, environment
-from tests.test_dashboard import CAMPAIGNS, NOW, SETTINGS, kept, log_in, told
+from tests.test_dashboard import CAMPAIGNS, NOW, SETTINGS, as_json, kept, log_in
 from tests.test_serve import port_of
 from tests.web import Pages, pages, served_dashboard
 from tests.world import World
@@ -269,7 +269,7 @@ def test_nothing_is_left_once_the_server_has_ended(
     with dashboard(made) as served:
         assert (
             asked(served, PROMO)[0] == "Hello Ana"
-            and told(served, "/contacts/ana")["coming"]
+            and as_json(served, "/contacts/ana")["coming"]
         )
         running = workers()
         assert len(running) == 2

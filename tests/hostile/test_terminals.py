@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import text
 
-from drip.cli.log_lines import log_to_stderr
+from drip.cli.log_lines import LOGGERS, log_to_stderr
 from drip.cli.sample import copy_sample
 from drip.cli.screen import complain, say
 from drip.cli.tables import TerminalTable, draw, words
@@ -73,19 +73,21 @@ def test_an_error_and_a_problem_are_their_lines(
     assert harmless(capsys.readouterr().err, lines=2 + 4)
 
 
+@pytest.mark.parametrize("name", LOGGERS)
 @pytest.mark.parametrize("as_json", [False, True])
 def test_a_log_line_is_one_line(
-    as_json: bool, capsys: pytest.CaptureFixture[str]
+    name: str, as_json: bool, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = logging.getLogger("drip")
-    before = root.handlers, root.level, root.propagate
+    logs = [logging.getLogger(each) for each in LOGGERS]
+    before = [(log.handlers, log.level, log.propagate) for log in logs]
     try:
         log_to_stderr(as_json)
-        logging.getLogger("drip.web").error(
+        logging.getLogger(f"{name}.part").error(
             "%s failed", HOSTILE, extra={"action": "page-failed"}
         )
     finally:
-        root.handlers, root.level, root.propagate = before
+        for log, known in zip(logs, before, strict=True):
+            log.handlers, log.level, log.propagate = known
     said = capsys.readouterr().err
     assert harmless(said, lines=1)
     assert not as_json or json.loads(said)["sentence"] == f"{HOSTILE} failed"

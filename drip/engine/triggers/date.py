@@ -77,7 +77,11 @@ class StartByDate:
             return known
         end = newest.at + FORESEEN
         entries = DateEntries(look.campaign_set, look.campaign)
-        starts = entries.due(look.connection, since, end)
+        starts = entries.due(
+            look.connection,
+            since,
+            end,
+        )
         self._known[key] = UpcomingEntries(
             since,
             end,
@@ -90,7 +94,11 @@ class StartByDate:
         start, end = ahead.start, ahead.end
         entries = DateEntries(ahead.campaign_set, ahead.campaign)
         if ahead.after is None:
-            starts = entries.due(ahead.connection, start, end)
+            starts = entries.due(
+                ahead.connection,
+                start,
+                end,
+            )
         else:
             starts = entries.of_changed(
                 ahead.connection,
@@ -131,8 +139,16 @@ class UpcomingEntries:
         return known and self.change <= newest.change
 
     def between(self, since: datetime, until: datetime) -> list[Start]:
-        first = bisect_right(self._starts, since, key=_SINCE)
-        last = bisect_right(self._starts, until, key=_SINCE)
+        first = bisect_right(
+            self._starts,
+            since,
+            key=_SINCE,
+        )
+        last = bisect_right(
+            self._starts,
+            until,
+            key=_SINCE,
+        )
         return self._starts[first:last]
 
     def follow(self, look: Look) -> bool:
@@ -191,7 +207,10 @@ class DateEntries:
         anchors = {anchor for day in days for anchor in sources(day, offset)}
         steps = self.trigger.date.steps
         dates = {day for anchor in anchors for day in sources(anchor, steps)}
-        starts = self.possible(self._dated(connection, dates), _years(dates))
+        starts = self.possible(
+            self._dated(connection, dates),
+            _years(dates),
+        )
         return [start for start in starts if since < start.since]
 
     def of_changed(
@@ -204,7 +223,11 @@ class DateEntries:
         """Those of whom something is new since a change number, about this time."""
         field = self.trigger.date.field
         # A date that was entered late still counts, as far as the campaign looks back.
-        changed = audience.dated_and_changed(connection, field, after)
+        changed = audience.dated_and_changed(
+            connection,
+            field,
+            after,
+        )
         return self.possible(
             changed,
             range(start.year - 1, end.year + 2),
@@ -239,11 +262,19 @@ class DateEntries:
         trigger = self.trigger
         if not trigger.yearly:
             days = sorted(day.isoformat() for day in dates)
-            return audience.dated_on(connection, trigger.date.field, days)
+            return audience.dated_on(
+                connection,
+                trigger.date.field,
+                days,
+            )
         pairs = {pair for day in dates for pair in birthdays_on(day, trigger.feb_29)}
         # By an index on the day of the year: a birthday's year is of no use.
         month_days = [f"{month:02d}-{day:02d}" for month, day in sorted(pairs)]
-        return audience.dated_in_year(connection, trigger.date.field, month_days)
+        return audience.dated_in_year(
+            connection,
+            trigger.date.field,
+            month_days,
+        )
 
     def _entries(
         self,
@@ -262,7 +293,11 @@ class DateEntries:
         where = zone_name or settings.timezone
         # What is not yearly has its own year.
         for year in years if self.trigger.yearly else (0,):
-            anchor = anchor_date(self.trigger, value, year)
+            anchor = anchor_date(
+                self.trigger,
+                value,
+                year,
+            )
             if anchor is not None:
                 yield (
                     anchor.isoformat(),

@@ -105,7 +105,13 @@ def _store_reasons(
     wanted: Mapping[ReasonKey, str | None],
 ) -> dict[ReasonKey, int]:
     newest = connection.execute(_NEWEST_REASON).scalar() or 0
-    fresh = {key: number for number, key in enumerate(missing, newest + 1)}
+    fresh = {
+        key: number
+        for number, key in enumerate(
+            missing,
+            newest + 1,
+        )
+    }
     rows = [
         (number, code, sentence, place, wanted[sentence, place, code])
         for (sentence, place, code), number in fresh.items()

@@ -155,7 +155,11 @@ def _insert_alike() -> ClauseElement:
     values = [own[name] if name in own else _shared(name) for name in COLUMNS]
     found = select(*values).where(runs.c.id.in_(listed_in("ids")))
     columns = list(messages.columns)
-    return insert(messages).from_select(columns, found, include_defaults=False)
+    return insert(messages).from_select(
+        columns,
+        found,
+        include_defaults=False,
+    )
 
 
 _INSERT_ALIKE = Prepared(_insert_alike())
@@ -179,7 +183,15 @@ def save_messages(connection: Connection, changed: Sequence[OutboxMessage]) -> N
 
 def _stored(message: OutboxMessage, names: Iterable[str]) -> tuple[Any, ...]:
     """Values of a message as its table has them."""
-    return tuple(_AS_STORED[name](getattr(message, name)) for name in names)
+    return tuple(
+        _AS_STORED[name](
+            getattr(
+                message,
+                name,
+            )
+        )
+        for name in names
+    )
 
 
 def _insert(connection: Connection, fresh: Sequence[OutboxMessage]) -> None:
@@ -239,7 +251,10 @@ _HIGHEST = Prepared(
     )
 )
 # Each of several senders has its own contacts: none takes what another has in hand.
-_IN_SHARE = m.contact_id % bindparam("parts", type_=BigInteger) == bindparam("part")
+_IN_SHARE = m.contact_id % bindparam(
+    "parts",
+    type_=BigInteger,
+) == bindparam("part")
 _PENDING = Prepared(
     select(messages)
     .where(
@@ -294,7 +309,14 @@ def channels_waiting(
     return [
         channel
         for channel in CHANNELS
-        if pending(connection, channel, now, 1, (), share)
+        if pending(
+            connection,
+            channel,
+            now,
+            1,
+            (),
+            share,
+        )
     ]
 
 
@@ -370,7 +392,14 @@ def give_back(connection: Connection, ids: Collection[int], now: datetime) -> No
     """Granted messages that have not left are decided again."""
     if ids:
         granted = (m.id.in_(ids), m.state == "pending")
-        given_back = update(messages).where(*granted).values(**TAKEN_BACK, due_at=now)
+        given_back = (
+            update(messages)
+            .where(*granted)
+            .values(
+                **TAKEN_BACK,
+                due_at=now,
+            )
+        )
         connection.execute(given_back)
 
 
@@ -447,7 +476,10 @@ def _released(state: MessageState, now: datetime) -> dict[str, Any]:
 def count_by_state(connection: Connection) -> dict[tuple[str, str], int]:
     """How many messages there are, by campaign and state."""
     key = (m.campaign, m.state)
-    statement = select(*key, func.count()).group_by(*key)
+    statement = select(
+        *key,
+        func.count(),
+    ).group_by(*key)
     return {
         (campaign, state): count
         for campaign, state, count in connection.execute(statement)

@@ -320,8 +320,10 @@ class Round:
         """
         connections = list(self._server.connections)
         for connection in connections:
-            self._quit_if_used_up(connection.dialogue)
-            self._feed(connection)
+            if self._server.per_connection:
+                self._quit_if_used_up(connection.dialogue)
+            if connection.dialogue.free:
+                self._feed(connection)
         missing = self._most - len(connections)
         if missing <= 0:
             return

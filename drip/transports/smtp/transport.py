@@ -221,7 +221,8 @@ class SmtpTransport:
     def without_ended(self) -> list[SmtpConnection[Message]]:
         """Lets go of connections that have ended, and returns them."""
         ended = [connection for connection in self._connections if connection.over]
-        self._connections = list(self.connections)
+        if ended:
+            self._connections = list(self.connections)
         return ended
 
     def flush(self) -> None:

@@ -54,7 +54,7 @@ async def health(request: Request) -> Response:
             for scope, hold in found.holds.items()
             if scope != hold_store.EVERYTHING
         ],
-        "orders": orders,
+        "orders": [order._asdict() for order in orders],
     }
     return await dashboard.show(
         request, "health.html", values, 503 if troubles else 200
