@@ -224,6 +224,7 @@ READS_CONTACTS = {
         "leave_zones": ABOUT_ROWS,
         "_PLACED": ABOUT_ROWS,
         "_HOMELESS": ABOUT_ROWS,
+        "without_zone": ABOUT_ROWS,
         "move_to_zone": OF_GIVEN_CONTACTS,
     },
     "copying": {"_where": ABOUT_ROWS},
