@@ -222,6 +222,8 @@ READS_CONTACTS = {
         "contact_by_email": OF_GIVEN_CONTACTS,
         "save_contacts": ABOUT_ROWS,
         "leave_zones": ABOUT_ROWS,
+        "_PLACED": ABOUT_ROWS,
+        "_HOMELESS": ABOUT_ROWS,
         "without_zone": ABOUT_ROWS,
         "move_to_zone": OF_GIVEN_CONTACTS,
     },
@@ -254,7 +256,7 @@ READS_CONTACTS = {
     "starts": {"start_everybody": WITHIN, "_starting": WITHIN},
     "summary": {
         "_sent": OF_WHAT_HAPPENED,
-        "_why": OF_WHAT_HAPPENED,
+        "_first_line": OF_WHAT_HAPPENED,
         "busiest": OF_WHAT_HAPPENED,
     },
     "tasks": {"_WORK": "of a campaign's step, which does nothing for them"},

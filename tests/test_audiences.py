@@ -33,14 +33,12 @@ def people(made: World, count: int, start: int = 0) -> None:
     )
 
 
-def happen(
-    made: World, name: str, audience_sql: range, when: str, extra: str = ""
-) -> None:
+def happen(made: World, name: str, numbers: range, when: str, extra: str = "") -> None:
     made.events(
         f"event,contact,at{',' if extra else ''}{extra.split('=')[0]}",
         *(
             f"{name},p{n},{when}:00Z{',' + extra.split('=')[1] if extra else ''}"
-            for n in audience_sql
+            for n in numbers
         ),
     )
 
@@ -251,8 +249,8 @@ def test_every_night_a_rank_by_a_total_is_what_it_would_be_if_looked_at_anew(
     for day in range(1, 12):
         midnight = at(f"2026-12-{day:02d} 06:00")
         rows = [
-            f"order.placed,p{audience_sql},2026-12-{when + 1:02d}T16:00:00Z,{total}"
-            for audience_sql, comes_in, when, total in orders
+            f"order.placed,p{buyer},2026-12-{when + 1:02d}T16:00:00Z,{total}"
+            for buyer, comes_in, when, total in orders
             if comes_in + 1 == day
         ]
         if rows:

@@ -42,7 +42,6 @@ from drip.storage.base.converters import (
     from_driver,
     from_result,
 )
-from drip.storage.base.converters import parsed as parsed
 
 Readable = Select[*tuple[Any, ...]] | CompoundSelect[*tuple[Any, ...]]
 

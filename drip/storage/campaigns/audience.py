@@ -90,7 +90,9 @@ def dated_on(connection: Connection, field: str, days: Collection[str]) -> list[
 
 
 def dated_in_year(
-    connection: Connection, field: str, month_days: Collection[str]
+    connection: Connection,
+    field: str,
+    month_days: Collection[str],
 ) -> list[Dated]:
     """Whose `field` falls on one of `month_days` (as `02-29`) of any year."""
     falls = _date.month_day.in_(month_days)
@@ -114,7 +116,9 @@ def changed(connection: Connection, after: int) -> tuple[set[int], set[int]]:
 
 
 def dates_of(
-    connection: Connection, field: str, contact_ids: Collection[int]
+    connection: Connection,
+    field: str,
+    contact_ids: Collection[int],
 ) -> dict[tuple[int, int], str]:
     """The dates of these contacts, by contact and record."""
     own = _date.contact_id.in_(contact_ids)
@@ -166,7 +170,9 @@ def contacts_in(
 
 # From the last id on: an OFFSET would go through all those before, once more each time.
 def _batches(
-    connection: Connection, statement: Select[Any], key: ColumnElement[int]
+    connection: Connection,
+    statement: Select[Any],
+    key: ColumnElement[int],
 ) -> Iterator[list[int]]:
     in_order = statement.order_by(key).limit(BATCH)
     last = 0
@@ -176,7 +182,10 @@ def _batches(
 
 
 def events_after(
-    connection: Connection, name: str, after: int, since: datetime
+    connection: Connection,
+    name: str,
+    after: int,
+    since: datetime,
 ) -> Sequence[Event]:
     """Events of a name that came in after number `after` and happened after `since`."""
     # A rehearsal can hold events of people who are not in it.

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
-    BindParameter,
     Connection,
     Select,
     Update,
@@ -23,11 +22,20 @@ from sqlalchemy import (
     update,
 )
 
-from drip.core.calendar import from_millis
 from drip.core.lifecycle import AT_ONCE, Wake
-from drip.storage.base.columns import Instant, from_ms, to_ms
+from drip.storage.base.columns import Instant, to_ms
 from drip.storage.base.schema import in_state, messages, runs, waking
-from drip.storage.base.sql import Prepared, listed_in, numbers, off_indexes, parsed
+from drip.storage.base.sql import (
+    Prepared,
+    first_row,
+    listed_in,
+    numbers,
+    off_indexes,
+    typed_rows,
+)
+
+_run = runs.c
+_message = messages.c
 
 
 @dataclass(slots=True)
@@ -56,7 +64,8 @@ class Run:
     arms: dict[str, dict[str, float]] | None = None
 
     def copy(self) -> Run:
-        """Another one with the same values. `dataclasses.replace` takes ten times as long, and this is done at every step."""
+        """Another one with the same values."""
+        # `dataclasses.replace` takes ten times as long, and this is done at every step.
         return Run(
             self.id,
             self.campaign,
@@ -81,93 +90,89 @@ class Run:
         )
 
 
-def _at_once(why: Wake) -> Prepared[Any]:
+def _at_once(why: Wake) -> Prepared[int]:
     """Whose runs are looked at for a reason that no clock knows."""
-    found = select(runs.c.contact_id).where(waking(why)).order_by(runs.c.id)
-    return Prepared(found.limit(bindparam("most")))
+    found = select(_run.contact_id).where(waking(why)).order_by(_run.id)
+    return Prepared(found.limit(bindparam("most")), into=int)
 
 
-def _by_clock() -> tuple[Prepared[Any], Prepared[Any]]:
-    """Whose runs, and whose messages, are due; what has waited longest comes first, by the indexes on what is due."""
-    now: BindParameter[int] = bindparam("now")
-    of_runs = (
-        select(runs.c.contact_id)
-        .where(runs.c.due_at <= now)
-        .order_by(runs.c.due_at, runs.c.id)
-    )
-    of_messages = (
-        select(messages.c.contact_id)
-        .where(in_state("deferred"), messages.c.due_at <= now)
-        .order_by(messages.c.due_at)
-    )
-    most: BindParameter[int] = bindparam("most")
-    return Prepared(of_runs.limit(most)), Prepared(of_messages.limit(most))
+# What has waited longest comes first, by the indexes on what is due.
+def _of_runs_due() -> Prepared[int]:
+    due = _run.due_at <= bindparam("now")
+    found = select(_run.contact_id).where(due).order_by(_run.due_at, _run.id)
+    return Prepared(found.limit(bindparam("most")), into=int)
+
+
+def _of_messages_due() -> Prepared[int]:
+    due = _message.due_at <= bindparam("now")
+    found = select(_message.contact_id).where(in_state("deferred"), due)
+    in_order = found.order_by(_message.due_at)
+    return Prepared(in_order.limit(bindparam("most")), into=int)
 
 
 def _next_due() -> Select[Any]:
-    after = bindparam("after", type_=Instant)
-    of_run = select(func.min(runs.c.due_at)).where(runs.c.due_at > after)
-    of_message = (
-        select(func.min(messages.c.due_at)).where(
-            in_state(state), messages.c.due_at > after
-        )
-        for state in ("deferred", "pending")
+    of_run = select(func.min(_run.due_at)).where(_run.due_at > _AFTER)
+    asked = (of_run, _next_message("deferred"), _next_message("pending"))
+    return select(*(first.scalar_subquery() for first in asked))
+
+
+def _next_message(state: str) -> Select[Any]:
+    due = _message.due_at
+    return select(func.min(due)).where(
+        in_state(state),
+        due > _AFTER,
     )
-    return select(*(each.scalar_subquery() for each in (of_run, *of_message)))
 
 
 def _due_runs() -> Select[Any]:
-    # Written so that no index on what is due can serve: that one would find everybody's, and these are few people's.
-    at_once = case((or_(*(waking(why) for why in AT_ONCE)), literal_column("0")))
-    due = off_indexes(runs.c.active) & (
-        func.coalesce(runs.c.due_at, at_once) <= bindparam("now")
-    )
-    return (
-        select(runs)
-        .where(runs.c.contact_id.in_(listed_in("ids")), due)
-        .order_by(runs.c.id)
-    )
+    # Written so that no index on what is due can serve: that one would find
+    # everybody's, and these are few people's.
+    at_once = case((or_(*map(waking, AT_ONCE)), literal_column("0")))
+    due = func.coalesce(_run.due_at, at_once) <= bindparam("now")
+    return _OF_CONTACTS.where(off_indexes(_run.active) & due).order_by(_run.id)
 
 
-# What every beat asks, built once: building a statement costs as much as running it.
+_AFTER = bindparam("after", type_=Instant)
+_OF_CONTACTS = select(runs).where(_run.contact_id.in_(listed_in("ids")))
+# What every tick asks, built once: building a statement costs as much as running it.
 _AT_ONCE = [_at_once(why) for why in AT_ONCE]
-_BY_CLOCK = _by_clock()
+_BY_CLOCK = [_of_runs_due(), _of_messages_due()]
 _NEXT_DUE = _next_due()
-_DUE_RUNS = Prepared(_due_runs())
-_BY_ID = Prepared(select(runs).where(runs.c.id.in_(listed_in("ids"))))
+_DUE_RUNS = Prepared(_due_runs(), into=Run)
+_BY_ID = Prepared(select(runs).where(_run.id.in_(listed_in("ids"))), into=Run)
 # One about whose contact something is new keeps that mark.
 _GO_ON = Prepared(
     update(runs)
     .values(wake=Wake.GOES_ON.value, due_at=None)
     .where(
-        runs.c.id.in_(listed_in("ids")),
-        runs.c.active,
-        runs.c.wake != Wake.LOOKS_AGAIN.value,
+        _run.id.in_(listed_in("ids")),
+        _run.active,
+        _run.wake != Wake.LOOKS_AGAIN.value,
     )
 )
-_VERSIONS = select(runs.c.campaign, runs.c.version).where(runs.c.active).distinct()
+_VERSIONS = select(_run.campaign, _run.version).where(_run.active).distinct()
 _TO_RECOMPUTE = Prepared(
     select(runs)
     .where(
         waking(Wake.LOOKS_AGAIN),
-        runs.c.anchor.is_not(None),
-        runs.c.id > bindparam("after"),
+        _run.anchor.is_not(None),
+        _run.id > bindparam("after"),
     )
-    .order_by(runs.c.id)
-    .limit(bindparam("most"))
+    .order_by(_run.id)
+    .limit(bindparam("most")),
+    into=Run,
 )
 _ANY_NEWS = Prepared(
-    select(runs.c.id).where(waking(Wake.LOOKS_AGAIN)).order_by(runs.c.id).limit(1)
+    select(_run.id).where(waking(Wake.LOOKS_AGAIN)).order_by(_run.id).limit(1),
+    into=int,
 )
 _DATED = Prepared(
-    select(runs)
-    .where(
-        runs.c.contact_id.in_(listed_in("ids")),
-        off_indexes(runs.c.active),
-        func.coalesce(runs.c.wake, "") == Wake.LOOKS_AGAIN.value,
-        runs.c.anchor.is_not(None),
-    )
-    .order_by(runs.c.id)
+    _OF_CONTACTS.where(
+        off_indexes(_run.active),
+        func.coalesce(_run.wake, "") == Wake.LOOKS_AGAIN.value,
+        _run.anchor.is_not(None),
+    ).order_by(_run.id),
+    into=Run,
 )
 
 
@@ -176,27 +181,25 @@ def contacts_with_something_due(
     now: datetime,
     limit: int,
 ) -> list[int]:
-    """Some contacts with a run or a deferred message to look at; none if nobody has any."""
+    """Some contacts with a run or a deferred message to look at.
+
+    None if nobody has any.
+    """
+    at_once: list[tuple[Prepared[int], dict[str, int | None]]]
+    at_once = [(statement, {}) for statement in _AT_ONCE]
+    by_clock = [(statement, {"now": to_ms(now)}) for statement in _BY_CLOCK]
     found: set[int] = set()
-    for statement in (*_AT_ONCE, *_BY_CLOCK):
-        timed = {"now": to_ms(now)} if statement in _BY_CLOCK else {}
+    for statement, values in (*at_once, *by_clock):
         left = limit - len(found)
         if left > 0:
-            rows = statement.rows(connection, most=left, **timed)
-            found.update(row[0] for row in rows)
+            found.update(statement.rows(connection, most=left, **values))
     return sorted(found)
 
 
 def next_due(connection: Connection, after: datetime) -> datetime | None:
-    """The first instant after `after` at which a stored run or message has something to do."""
-    return min(
-        (
-            at
-            for at in connection.execute(_NEXT_DUE, {"after": after}).one()
-            if at is not None
-        ),
-        default=None,
-    )
+    """The first instant after `after` at which a stored run or message is due."""
+    found = connection.execute(_NEXT_DUE, {"after": after}).one()
+    return min((at for at in found if at is not None), default=None)
 
 
 def due_runs(
@@ -205,78 +208,26 @@ def due_runs(
     now: datetime,
     others: Collection[int],
 ) -> list[Run]:
-    """The active runs of these contacts that are due, and the `others` by number, in order of their numbers."""
-    found = {
-        row[0]: _run(row)
-        for row in _DUE_RUNS.rows(connection, ids=numbers(contact_ids), now=to_ms(now))
-    }
-    missing = set(others) - set(found)
+    """The active runs of these contacts that are due, and the `others` by number.
+
+    They are in order of their numbers.
+    """
+    ids = numbers(contact_ids)
+    due = _DUE_RUNS.rows(connection, ids=ids, now=to_ms(now))
+    missing = set(others) - {run.id for run in due}
     if not missing:
-        return list(found.values())
-    return sorted(
-        [*found.values(), *runs_by_id(connection, missing).values()],
-        key=lambda run: run.id,
-    )
+        return due
+    also = runs_by_id(connection, missing).values()
+    return sorted([*due, *also], key=lambda run: run.id)
 
 
 def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
     """The runs with these ids."""
-    return {row[0]: _run(row) for row in _BY_ID.rows(connection, ids=numbers(ids))}
+    return {run.id: run for run in _BY_ID.rows(connection, ids=numbers(ids))}
 
 
-# Looked up rather than made: `Wake(word)` takes as long as reading the rest of the row.
-_WAKES: dict[str | None, Wake | None] = {None: None, **{why.value: why for why in Wake}}
-
-
-def _run(row: Sequence[Any]) -> Run:
-    (
-        id_,
-        campaign,
-        version,
-        contact,
-        record,
-        occurrence,
-        event,
-        anchor,
-        position,
-        since,
-        wake,
-        due,
-        active,
-        started,
-        ended,
-        code,
-        sentence,
-        place,
-        heard,
-        arms,
-    ) = row
-    return Run(
-        id_,
-        campaign,
-        version,
-        contact,
-        record,
-        occurrence,
-        event,
-        anchor,
-        position,
-        from_millis(since),
-        _WAKES[wake],
-        from_ms(due),
-        bool(active),
-        from_millis(started),
-        from_ms(ended),
-        code,
-        sentence,
-        place,
-        parsed(heard),
-        parsed(arms),
-    )
-
-
-# What changes as a run goes on, in the order of the columns, and what only a moved date or another version changes: that
-# is in an index, which would be written anew each time.
+# What changes as a run goes on, in the order of the columns, and what only a moved date
+# or another version changes: that is in an index, which would be written anew each time.
 GOING_ON = (
     "position",
     "since",
@@ -299,28 +250,36 @@ def _set(names: Collection[str]) -> Update:
     return update(runs).values({name: bindparam(f"new_{name}") for name in names})
 
 
-_SAVE = Prepared(_set(GOING_ON).where(runs.c.id == bindparam("number")))
-_SAVE_ALIKE = Prepared(_set(GOING_ON).where(runs.c.id.in_(listed_in("ids"))))
-_MOVE = Prepared(_set(MOVED).where(runs.c.id == bindparam("number")))
+_SAVE = Prepared(_set(GOING_ON).where(_run.id == bindparam("number")))
+_SAVE_ALIKE = Prepared(_set(GOING_ON).where(_run.id.in_(listed_in("ids"))))
+_MOVE = Prepared(_set(MOVED).where(_run.id == bindparam("number")))
 _REST = Prepared(
     update(runs)
     .values(wake=Wake.WAITS_FOR_MESSAGE.value, due_at=None)
-    .where(runs.c.id.in_(listed_in("ids")))
+    .where(_run.id.in_(listed_in("ids")))
 )
 
 
 def save_runs(connection: Connection, changed: Sequence[Run]) -> None:
-    """Stores how far the planner has brought these runs; `move_runs` what else can change of one."""
-    groups: dict[tuple[Any, ...], list[int]] = defaultdict(list)
-    for run in changed:
-        groups[_going_on(run)].append(run.id)
+    """Stores how far the planner has brought these runs.
+
+    `move_runs` stores what else can change of one.
+    """
     few: list[tuple[Any, ...]] = []
-    for values, ids in groups.items():
+    for values, ids in _alike(changed).items():
         if len(ids) < MANY:
             few += [(*values, number) for number in ids]
         else:
             _save_alike(connection, values, ids)
     _SAVE.many(connection, few)
+
+
+def _alike(changed: Iterable[Run]) -> dict[tuple[Any, ...], list[int]]:
+    """The ids of those that go on in the same way, by what that is."""
+    ids: dict[tuple[Any, ...], list[int]] = defaultdict(list)
+    for run in changed:
+        ids[_going_on(run)].append(run.id)
+    return ids
 
 
 def _save_alike(
@@ -335,27 +294,25 @@ def _save_alike(
 
 def _going_on(run: Run) -> tuple[Any, ...]:
     """In the order of the table's columns, as an update names them."""
-    r = run
     return (
-        r.position,
-        to_ms(r.since),
-        r.wake.value if r.wake else None,
-        to_ms(r.due_at),
-        r.active,
-        to_ms(r.ended_at),
-        r.code,
-        r.sentence,
-        r.place,
-        json.dumps(r.heard) if r.heard else None,
-        json.dumps(r.arms) if r.arms else None,
+        run.position,
+        to_ms(run.since),
+        run.wake.value if run.wake else None,
+        to_ms(run.due_at),
+        run.active,
+        to_ms(run.ended_at),
+        run.code,
+        run.sentence,
+        run.place,
+        json.dumps(run.heard) if run.heard else None,
+        json.dumps(run.arms) if run.arms else None,
     )
 
 
 def move_runs(connection: Connection, moved: Sequence[Run]) -> None:
     """Stores the version of these runs, and the date that they hang on."""
-    _MOVE.many(
-        connection, [(run.version, run.occurrence, run.anchor, run.id) for run in moved]
-    )
+    rows = [(run.version, run.occurrence, run.anchor, run.id) for run in moved]
+    _MOVE.many(connection, rows)
 
 
 def rest(connection: Connection, ids: Collection[int]) -> None:
@@ -366,35 +323,27 @@ def rest(connection: Connection, ids: Collection[int]) -> None:
 
 def runs_per_campaign(connection: Connection) -> dict[str, int]:
     """How many people are in each campaign."""
-    statement = (
-        select(runs.c.campaign, func.count())
-        .where(runs.c.active)
-        .group_by(runs.c.campaign)
-    )
-    return {
-        row[0]: row[1]
-        for row in connection.execute(statement.order_by(runs.c.campaign))
-    }
+    counted = select(_run.campaign, func.count()).where(_run.active)
+    by_campaign = counted.group_by(_run.campaign).order_by(_run.campaign)
+    return dict(connection.execute(by_campaign).tuples().all())
 
 
 def positions(connection: Connection, campaign: str) -> list[tuple[str, int, int]]:
     """How many people are at which position of which version of a campaign."""
-    columns = (runs.c.version, runs.c.position)
-    statement = (
-        select(*columns, func.count())
-        .where(runs.c.active, runs.c.campaign == campaign)
-        .group_by(*columns)
+    at = (_run.version, _run.position)
+    own = select(*at, func.count()).where(
+        _run.active,
+        _run.campaign == campaign,
     )
-    return [tuple(row) for row in connection.execute(statement)]
+    return [tuple(row) for row in connection.execute(own.group_by(*at))]
 
 
-def dated_to_recompute(
-    connection: Connection,
-    after: int,
-    most: int,
-) -> list[Run]:
-    """Some of the active runs that hang on a date and about whose contact something is new, from a number on."""
-    return [_run(row) for row in _TO_RECOMPUTE.rows(connection, after=after, most=most)]
+def dated_to_recompute(connection: Connection, after: int, most: int) -> list[Run]:
+    """Some of the active runs that hang on a date, from a number on.
+
+    They are those about whose contact something is new.
+    """
+    return _TO_RECOMPUTE.rows(connection, after=after, most=most)
 
 
 def dated_of(connection: Connection, contact_ids: Collection[int]) -> list[Run]:
@@ -402,30 +351,29 @@ def dated_of(connection: Connection, contact_ids: Collection[int]) -> list[Run]:
     if not _ANY_NEWS.rows(connection):
         # As nearly always: a blast is spared a look at each of its runs.
         return []
-    return [_run(row) for row in _DATED.rows(connection, ids=numbers(contact_ids))]
+    return _DATED.rows(connection, ids=numbers(contact_ids))
 
 
 def active_in(connection: Connection, campaign: str) -> list[Run]:
     """The active runs of a campaign."""
-    statement = (
-        select(runs.c.id)
-        .where(runs.c.campaign == campaign, runs.c.active)
-        .order_by(runs.c.id)
+    own = select(_run.id).where(
+        _run.campaign == campaign,
+        _run.active,
     )
-    return list(runs_by_id(connection, list(connection.scalars(statement))).values())
+    ids = typed_rows(connection, own.order_by(_run.id), into=int)
+    return list(runs_by_id(connection, ids).values())
 
 
 def occurrence_taken(connection: Connection, run: Run) -> bool:
     """Whether another run has this run's occurrence."""
-    r = runs.c
-    statement = select(r.id).where(
-        r.campaign == run.campaign,
-        r.contact_id == run.contact_id,
-        r.record_id == run.record_id,
-        r.occurrence == run.occurrence,
-        r.id != run.id,
+    same = (
+        _run.campaign == run.campaign,
+        _run.contact_id == run.contact_id,
+        _run.record_id == run.record_id,
+        _run.occurrence == run.occurrence,
     )
-    return connection.execute(statement).first() is not None
+    other = select(_run.id).where(*same, _run.id != run.id)
+    return first_row(connection, other, into=int) is not None
 
 
 @dataclass(frozen=True, slots=True)
@@ -439,40 +387,47 @@ class Armed:
     started_at: datetime
 
 
-def in_split(
-    connection: Connection,
-    campaign: str,
-    step: str,
-) -> list[Armed]:
+def in_split(connection: Connection, campaign: str, step: str) -> list[Armed]:
     """Every run of a campaign that came to a split, the first to come first."""
-    r = runs.c
-    arm = r.arms[(step, "arm")].as_integer()
-    came = r.arms[(step, "at")].as_float()
-    statement = (
-        select(
-            arm,
-            came,
-            r.contact_id,
-            r.record_id,
-            r.started_at,
-        )
-        .where(r.campaign == campaign, arm.is_not(None))
-        .order_by(came, r.id)
-    )
+    arm = _run.arms[(step, "arm")].as_integer()
+    came = _run.arms[(step, "at")].as_float()
+    whose = (_run.contact_id, _run.record_id, _run.started_at)
+    armed = (_run.campaign == campaign, arm.is_not(None))
+    in_order = select(arm, came, *whose).where(*armed).order_by(came, _run.id)
     return [
-        Armed(
-            arm,
-            datetime.fromtimestamp(at, UTC),
-            contact,
-            record,
-            started,
-        )
-        for arm, at, contact, record, started in connection.execute(statement)
+        Armed(number, datetime.fromtimestamp(seconds, UTC), *rest)
+        for number, seconds, *rest in connection.execute(in_order)
     ]
 
 
-# What became of a step's message, as far as slots are kept for it: it is still to come, or it is not.
+# What became of a step's message, as far as slots are kept for it: it is still to come,
+# or it is not.
 WAITS, ENDED = "waits", "ended"
+
+
+class _StepOfOccurrence(NamedTuple):
+    """A run, and one of its messages. A run without any has one row, without a step."""
+
+    contact_id: int
+    record_id: int
+    occurrence: str
+    active: bool
+    step: str | None
+    state: str | None
+
+    @property
+    def what_became(self) -> str | None:
+        return WAITS if self.state == "deferred" else self.state
+
+
+_STEPS_OF_OCCURRENCES = select(
+    _run.contact_id,
+    _run.record_id,
+    _run.occurrence,
+    _run.active,
+    _message.step,
+    _message.state,
+).select_from(runs.outerjoin(messages, _message.run_id == _run.id))
 
 
 def messages_by_occurrence(
@@ -481,31 +436,23 @@ def messages_by_occurrence(
     contact_ids: Collection[int],
     occurrences: Collection[str],
 ) -> dict[tuple[int, int, str], dict[str | None, str | None]]:
-    """By contact, record and occurrence of a campaign: each step that has a message, and whether that `WAITS`.
+    """By contact, record and occurrence of a campaign: what became of each message.
 
-    A run that is over has the step None, which has `ENDED`.
+    Each step that has one, and whether that `WAITS`. A run that is over has the step
+    None, which has `ENDED`.
     """
-    r, m = runs.c, messages.c
-    columns = (r.contact_id, r.record_id, r.occurrence, r.active, m.step, m.state)
-    joined = runs.outerjoin(messages, m.run_id == r.id)
-    statement = (
-        select(*columns)
-        .select_from(joined)
-        .where(
-            r.campaign == campaign,
-            r.contact_id.in_(contact_ids),
-            r.occurrence.in_(occurrences),
-        )
+    asked = _STEPS_OF_OCCURRENCES.where(
+        _run.campaign == campaign,
+        _run.contact_id.in_(contact_ids),
+        _run.occurrence.in_(occurrences),
     )
     found: dict[tuple[int, int, str], dict[str | None, str | None]] = defaultdict(dict)
-    for contact, record, occurrence, active, step, state in connection.execute(
-        statement
-    ):
-        own = found[contact, record, occurrence]
-        if not active:
+    for row in typed_rows(connection, asked, into=_StepOfOccurrence):
+        own = found[row.contact_id, row.record_id, row.occurrence]
+        if not row.active:
             own[None] = ENDED
-        if step is not None:
-            own[step] = WAITS if state == "deferred" else state
+        if row.step is not None:
+            own[row.step] = row.what_became
     return found
 
 

@@ -45,27 +45,34 @@ class _Occurrence(NamedTuple):
     occurrence: str
 
 
+# A run whose date moved away left its place to the new date's.
+_STAYED = or_(
+    _run.code.is_(None),
+    _run.code != "date-moved",
+)
+
+
 def last_starts(
-    connection: Connection, campaign: str, contact_ids: Collection[int]
+    connection: Connection,
+    campaign: str,
+    contact_ids: Collection[int],
 ) -> dict[tuple[int, int], datetime]:
     """When each contact (and record) last entered a campaign."""
-    # A run whose date moved away left its place to the new date's.
-    stayed = or_(
-        _run.code.is_(None),
-        _run.code != "date-moved",
-    )
     own = (
         _run.campaign == campaign,
         _run.contact_id.in_(contact_ids),
-        stayed,
+        _STAYED,
     )
+    # The oldest first, so that of several the last one is what remains.
     began = select_as(runs, _Start).where(*own).order_by(_run.started_at)
     found = typed_rows(connection, began, into=_Start)
     return {(start.contact_id, start.record_id): start.started_at for start in found}
 
 
 def occurrences(
-    connection: Connection, campaign: str, contact_ids: Collection[int]
+    connection: Connection,
+    campaign: str,
+    contact_ids: Collection[int],
 ) -> set[tuple[int, int, str]]:
     """What these contacts have been in a campaign for: contact, record, occurrence."""
     own = (
@@ -154,14 +161,17 @@ def start_everybody(
     """
     if names is not None:
         where = and_(where, zones.in_zones(names))
-    columns = [
-        column for column in runs.c if column.name in row or column is _run.contact_id
-    ]
+    columns = _columns_of(row)
     values = [_starting(column, row) for column in columns]
     found = select(*values).where(where).order_by(contacts.c.id)
     # No row goes over the wire: the database makes them of the contacts it has.
     statement = insert_or(runs).from_select(columns, found, include_defaults=False)
     connection.execute(statement.on_conflict_do_nothing())
+
+
+def _columns_of(row: Mapping[str, Any]) -> list[Column[Any]]:
+    own = _run.contact_id
+    return [column for column in runs.c if column.name in row or column is own]
 
 
 def _starting(column: Column[Any], row: Mapping[str, Any]) -> ColumnElement[Any]:

@@ -86,7 +86,9 @@ def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
 
 
 def listed(
-    connection: Connection, states: Collection[str], assign_to: str | None = None
+    connection: Connection,
+    states: Collection[str],
+    assign_to: str | None = None,
 ) -> list[Work]:
     """Tasks in these states: the most urgent first, then those due first."""
     asked = _WORK.where(_task.state.in_(states))
@@ -113,7 +115,11 @@ def get(connection: Connection, number: int) -> Work | None:
 
 
 def settle(
-    connection: Connection, number: int, state: str, outcome: str | None, now: datetime
+    connection: Connection,
+    number: int,
+    state: str,
+    outcome: str | None,
+    now: datetime,
 ) -> bool:
     """Whether the task was open; it is `done` or `dropped` now."""
     still_open = (

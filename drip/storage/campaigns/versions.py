@@ -16,7 +16,11 @@ _KEEP = upsert(campaign_versions, "seen_at")
 
 
 def keep_version(
-    connection: Connection, campaign: str, version: str, text: str, now: datetime
+    connection: Connection,
+    campaign: str,
+    version: str,
+    text: str,
+    now: datetime,
 ) -> None:
     """Keeps a campaign's text as the newest one."""
     row = {

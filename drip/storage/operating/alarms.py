@@ -37,21 +37,18 @@ class Alarm:
 
 
 def raised(
-    connection: Connection, action: str, about: str, sentence: str, now: datetime
+    connection: Connection,
+    action: str,
+    about: str,
+    sentence: str,
+    now: datetime,
 ) -> bool:
     """Whether this is news.
 
     It is not if there is one of the last day, of the same action and thing, that has
     not ended for good.
     """
-    lasts = _alarm.ended_at.is_(None) | (_alarm.ended_at > now - FLAPPING)
-    same = update(alarms).where(
-        _alarm.action == action,
-        _alarm.about == about,
-        _alarm.at > now - AGAIN,
-        lasts,
-    )
-    if count_changed(connection, same.values(ended_at=None)):
+    if _goes_on(connection, action, about, now):
         return False
     row = {
         "action": action,
@@ -61,6 +58,18 @@ def raised(
     }
     connection.execute(insert(alarms).values(row))
     return True
+
+
+def _goes_on(connection: Connection, action: str, about: str, now: datetime) -> bool:
+    """Whether there is such an alarm, which then has not ended."""
+    lasts = _alarm.ended_at.is_(None) | (_alarm.ended_at > now - FLAPPING)
+    same = update(alarms).where(
+        _alarm.action == action,
+        _alarm.about == about,
+        _alarm.at > now - AGAIN,
+        lasts,
+    )
+    return count_changed(connection, same.values(ended_at=None)) > 0
 
 
 def over(

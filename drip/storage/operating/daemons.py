@@ -59,8 +59,17 @@ _END_DEAD = (
 )
 
 
+def _highest(connection: Connection) -> int:
+    highest = select(func.max(_daemon.number).label("number"))
+    return one_row(connection, highest, into=_HighestNumber).number or 0
+
+
 def start_daemon(
-    connection: Connection, pid: int, now: datetime, *, alone: bool = True
+    connection: Connection,
+    pid: int,
+    now: datetime,
+    *,
+    alone: bool = True,
 ) -> int:
     """The number of the daemon that starts now: higher than every one before.
 
@@ -71,8 +80,7 @@ def start_daemon(
         connection.execute(update(daemons).where(_NOT_ENDED).values(ended_at=now))
     # Under the write lock, so that no two have the same number: the fence of what they
     # hand over.
-    highest = select(func.max(_daemon.number).label("number"))
-    number = (one_row(connection, highest, into=_HighestNumber).number or 0) + 1
+    number = _highest(connection) + 1
     row = {
         "number": number,
         "pid": pid,

@@ -33,7 +33,10 @@ _HOLDS = select(holds).order_by(holds.c.scope)
 
 
 def hold(
-    connection: Connection, scope: str, now: datetime, reason: str | None = None
+    connection: Connection,
+    scope: str,
+    now: datetime,
+    reason: str | None = None,
 ) -> None:
     """Holds back a campaign, or everything.
 

@@ -12,7 +12,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, func, insert, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    bindparam,
+    delete,
+    func,
+    insert,
+    select,
+    update,
+)
 
 from drip.core.settings import NOTICES
 from drip.storage.base.columns import to_ms
@@ -103,12 +112,13 @@ def hush(connection: Connection, contact_id: int) -> None:
 
 
 def after(
-    connection: Connection, name: str, kinds: Collection[str], limit: int
+    connection: Connection,
+    name: str,
+    kinds: Collection[str],
+    limit: int,
 ) -> Sequence[Notice]:
     """The oldest of these kinds that this webhook does not have yet."""
     notice = webhook_outbox.c
-    own = _position.webhook == name
-    position = select(_position.notice).where(own).scalar_subquery()
     columns = (
         notice.id.label("number"),
         notice.kind,
@@ -116,11 +126,18 @@ def after(
         notice.data,
     )
     new = (
-        notice.id > func.coalesce(position, 0),
+        notice.id > _position_of(name),
         notice.kind.in_(kinds),
     )
     oldest = select(*columns).where(*new).order_by(notice.id).limit(limit)
     return typed_rows(connection, oldest, into=Notice)
+
+
+def _position_of(name: str) -> ColumnElement[int]:
+    own = _position.webhook == name
+    position = select(_position.notice).where(own).scalar_subquery()
+    # One that has had none begins with the first.
+    return func.coalesce(position, 0)
 
 
 def set_position(connection: Connection, name: str, number: int) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import ColumnElement
@@ -27,12 +28,11 @@ def attribute_indexes(
     They are by the names of their indexes.
     """
     wanted: dict[str, ColumnElement[Any]] = {}
-    for condition in conditions:
-        for leaf in leaves(condition):
-            name = _indexed(settings, _ranked_or_compared(leaf))
-            if name is not None:
-                index, expression = _index(leaf, name)
-                wanted[index] = expression
+    for leaf in chain.from_iterable(map(leaves, conditions)):
+        name = _indexed(settings, _ranked_or_compared(leaf))
+        if name is not None:
+            index, expression = _index(leaf, name)
+            wanted[index] = expression
     return wanted
 
 
@@ -50,14 +50,17 @@ def _indexed(settings: Settings, field: str) -> str | None:
 
 
 def _index(leaf: Condition, name: str) -> tuple[str, ColumnElement[Any]]:
-    kind = leaf.kind if isinstance(leaf, FieldCondition) else "number"
     if name in COLUMNS:
-        return f"attribute_{name}_folded", folded(contacts.c[name])
+        return _folded(name, contacts.c[name])
+    kind = leaf.kind if isinstance(leaf, FieldCondition) else "number"
     if kind in ("text", "country", "choice", "birthday"):
-        text = json_text(contacts.c.attributes, name)
-        return f"attribute_{name}_folded", folded(text)
+        return _folded(name, json_text(contacts.c.attributes, name))
     index = f"attribute_{name}_{kind.replace(' ', '_')}"
     return index, attribute(contacts, name, kind)
+
+
+def _folded(name: str, text: ColumnElement[Any]) -> tuple[str, ColumnElement[Any]]:
+    return f"attribute_{name}_folded", folded(text)
 
 
 def _ranked_or_compared(condition: Condition) -> str:

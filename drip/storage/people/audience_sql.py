@@ -18,7 +18,9 @@ from drip.storage.people.zones import days_of_zones, zones
 
 
 def where(
-    settings: Settings, condition: Condition | None, now: datetime
+    settings: Settings,
+    condition: Condition | None,
+    now: datetime,
 ) -> ColumnElement[bool]:
     """The people for whom a condition holds (None: all), over `contacts`.
 
@@ -62,11 +64,12 @@ def statements(
         reader = Reader(settings, now, today, among=among)
         yield people.where(reader.where(condition))
         return
-    groups = days_of_zones(settings, zones(connection), now)
-    for today, names in sorted(groups.items()):
+    days = days_of_zones(settings, zones(connection), now)
+    for today, names in sorted(days.items()):
         reader = Reader(settings, now, today, among=among)
         found = people.where(reader.where(condition))
-        yield found if len(groups) == 1 else found.where(_lives_in(settings, names))
+        # Where it is the same day everywhere, nobody is asked where they live.
+        yield found if len(days) == 1 else found.where(_lives_in(settings, names))
 
 
 def _people(among: str | None) -> Select[Any]:

@@ -72,7 +72,9 @@ class Numbered(Protocol):
 
 
 def save_changed(
-    connection: Connection, table: Table, rows: Sequence[Numbered]
+    connection: Connection,
+    table: Table,
+    rows: Sequence[Numbered],
 ) -> None:
     """Stores new rows, which get their ids, and changed ones, under one new number.
 
@@ -86,9 +88,18 @@ def save_changed(
         values = [_values(row) | {"id": row.id, "change": change} for row in fresh]
         connection.execute(insert(table), values)
     if known:
-        values = [_values(row) | {"number": row.id, "change": change} for row in known]
-        same = table.c.id == bindparam("number")
-        connection.execute(update(table).where(same), values)
+        _change(connection, table, known, change)
+
+
+def _change(
+    connection: Connection,
+    table: Table,
+    known: Iterable[Numbered],
+    change: int,
+) -> None:
+    values = [_values(row) | {"number": row.id, "change": change} for row in known]
+    same = table.c.id == bindparam("number")
+    connection.execute(update(table).where(same), values)
 
 
 def _number(connection: Connection, table: Table, fresh: Sequence[Numbered]) -> None:

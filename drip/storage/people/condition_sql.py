@@ -139,21 +139,18 @@ class Reader:
             return self._counter(line, name)
         if line.field in self.settings.derived:
             return self._derived(line, owner)
-        if name == "timezone" and owner == "contact":
-            home = func.coalesce(contacts.c.zone, self.settings.timezone)
-            return _text(line, home)
-        if owner == "contact" and name in COLUMNS:
-            return _text(line, contacts.c[name])
-        if owner != "contact" and name == "key":
-            return _text(line, _record.key)
-        return self._declared(
-            line,
-            attribute(
-                _table(owner),
-                name,
-                line.kind,
-            ),
-        )
+        column = self._column(owner, name)
+        if column is not None:
+            return _text(line, column)
+        return self._declared(line, attribute(_table(owner), name, line.kind))
+
+    def _column(self, owner: str, name: str) -> ColumnElement[Any] | None:
+        """What a field has of its own; None for one that is among the attributes."""
+        if owner != "contact":
+            return _record.key if name == "key" else None
+        if name == "timezone":
+            return func.coalesce(contacts.c.zone, self.settings.timezone)
+        return contacts.c[name] if name in COLUMNS else None
 
     def _derived(self, line: FieldCondition, owner: str) -> ColumnElement[bool]:
         derived = self.settings.derived[line.field]
@@ -168,7 +165,9 @@ class Reader:
         return self._dated(line, stored, derived.steps)
 
     def _declared(
-        self, line: FieldCondition, value: ColumnElement[Any]
+        self,
+        line: FieldCondition,
+        value: ColumnElement[Any],
     ) -> ColumnElement[bool]:
         if line.comparison in ("known", "unknown"):
             return _known(line, value)
@@ -182,7 +181,10 @@ class Reader:
         return _text(line, value)
 
     def _dated(
-        self, line: FieldCondition, value: ColumnElement[Any], steps: tuple[Any, ...]
+        self,
+        line: FieldCondition,
+        value: ColumnElement[Any],
+        steps: tuple[Any, ...],
     ) -> ColumnElement[bool]:
         if line.comparison in ("known", "unknown"):
             return _known(line, value)
@@ -206,15 +208,8 @@ class Reader:
             return self._in(of_field)
         if line.comparison == "unknown":
             return not_(self._in(of_field))
-        return self._in(
-            of_field.where(
-                self._dated(
-                    line,
-                    _date.day,
-                    derived.steps,
-                )
-            )
-        )
+        wanted = self._dated(line, _date.day, derived.steps)
+        return self._in(of_field.where(wanted))
 
     # --- numbers: 0 for whoever has no row
 
@@ -224,7 +219,10 @@ class Reader:
         return self._numbered(line, of_counter.where(wanted))
 
     def _total(
-        self, line: FieldCondition, owner: str, total: Total
+        self,
+        line: FieldCondition,
+        owner: str,
+        total: Total,
     ) -> ColumnElement[bool]:
         counted = [
             _event.name == total.event,
@@ -239,7 +237,9 @@ class Reader:
         return self._numbered(line, by_contact.having(_wanted(line, amount(total))))
 
     def _numbered(
-        self, line: FieldCondition, found: Select[Any]
+        self,
+        line: FieldCondition,
+        found: Select[Any],
     ) -> ColumnElement[bool]:
         """Those who have a row and fit; if 0 fits, all but those who do not."""
         if line.comparison == "known":
@@ -271,15 +271,29 @@ class Reader:
         if topic.opt_in != "implied":
             return given
         silent = not_(self._in(said.where(not_(_consent.given))))
+        return or_(given, self._implied(topic.expires, silent))
+
+    def _implied(
+        self,
+        expires: Duration | None,
+        silent: ColumnElement[bool],
+    ) -> ColumnElement[bool]:
         # A sign-up for one topic implies no other.
         known = contacts.c.id.not_in(select(sign_ups.c.contact_id))
         implied = and_(silent, known)
-        if topic.expires:
-            lately = select(_event.contact_id).where(self._since(topic.expires))
-            implied = and_(implied, self._in(lately))
-        return or_(given, implied)
+        if not expires:
+            return implied
+        lately = select(_event.contact_id).where(self._since(expires))
+        return and_(implied, self._in(lately))
 
     def _did(self, did: Did) -> ColumnElement[bool]:
+        found = select(_event.contact_id).where(*self._such(did))
+        if did.times > 1:
+            by_contact = found.group_by(_event.contact_id)
+            found = by_contact.having(func.count() >= did.times)
+        return self._in(found)
+
+    def _such(self, did: Did) -> list[ColumnElement[bool]]:
         such = [
             _event.name == did.event,
             _event.at <= self.now,
@@ -290,12 +304,9 @@ class Reader:
             said = folded(json_text(_event.fields, name))
             such.append(said == value.casefold())
         if self.record is not None:
+            # What names no record counts for each of them.
             such.append(_event.record_id.in_([literal(0), _record.id]))
-        found = select(_event.contact_id).where(*such)
-        if did.times > 1:
-            by_contact = found.group_by(_event.contact_id)
-            found = by_contact.having(func.count() >= did.times)
-        return self._in(found)
+        return such
 
 
 def listed(among: str) -> Select[Any]:
@@ -346,13 +357,17 @@ def _text(line: FieldCondition, value: ColumnElement[Any]) -> ColumnElement[bool
     if line.comparison == "includes":
         return includes(folded(value), wanted[0])
     if line.comparison == "starts with":
-        # A range, which an index serves.
-        after_last = wanted[0] + LAST
-        return and_(
-            folded(value) >= wanted[0],
-            folded(value) < after_last,
-        )
+        return _begins_with(folded(value), wanted[0])
     return folded(value).in_(wanted)
+
+
+def _begins_with(value: ColumnElement[Any], beginning: str) -> ColumnElement[bool]:
+    # A range, which an index serves.
+    after_last = beginning + LAST
+    return and_(
+        value >= beginning,
+        value < after_last,
+    )
 
 
 def _between(

@@ -99,17 +99,10 @@ def record(
     fresh = _fresh(said, _known(connection, said))
     if not fresh:
         return 0
-    proof_text = json.dumps(dict(proof)) if proof else None
-    recorded_at = to_ms(now)
     words = [_word(consent) for consent in fresh]
+    kept = (to_ms(now), json.dumps(dict(proof)) if proof else None)
     logged = [
-        (
-            *word,
-            source,
-            addresses.get(consent.contact_id),
-            recorded_at,
-            proof_text,
-        )
+        (*word, source, addresses.get(consent.contact_id), *kept)
         for word, consent in zip(words, fresh, strict=True)
     ]
     # The log is the proof (GDPR article 7 (1)), so it is written first: what holds must
@@ -157,25 +150,33 @@ def _outdoes(consent: Consent, before: Consent) -> bool:
 
 
 def _announce(
-    connection: Connection, fresh: Collection[Consent], source: str, now: datetime
+    connection: Connection,
+    fresh: Collection[Consent],
+    source: str,
+    now: datetime,
 ) -> None:
     """The planner looks at these contacts again, and other programs hear who said no."""
     contact_ids = {consent.contact_id for consent in fresh}
     refused = [consent for consent in fresh if not consent.given]
     if refused and "unsubscribed" in webhook_outbox.wanted(connection):
-        # By the key, which other programs know, and not by our number.
-        ids = {consent.contact_id for consent in refused}
-        known = contacts_by_id(connection, ids)
-        happened = [
-            (
-                consent.contact_id,
-                _payload(consent, known[consent.contact_id], source),
-            )
-            for consent in refused
-        ]
+        happened = _unsubscribed(connection, refused, source)
         webhook_outbox.add(connection, "unsubscribed", happened, now)
     touch(connection, contact_ids)
     wake_runs(connection, contact_ids)
+
+
+def _unsubscribed(
+    connection: Connection,
+    refused: Sequence[Consent],
+    source: str,
+) -> list[tuple[int, dict[str, Any]]]:
+    # By the key, which other programs know, and not by our number.
+    ids = [consent.contact_id for consent in refused]
+    known = contacts_by_id(connection, set(ids))
+    payloads = [
+        _payload(consent, known[consent.contact_id], source) for consent in refused
+    ]
+    return list(zip(ids, payloads, strict=True))
 
 
 def _payload(consent: Consent, contact: Contact, source: str) -> dict[str, Any]:

@@ -60,6 +60,17 @@ class Contact:
 
 
 _EVERYBODY = select_as(contacts, Contact)
+# Of whom something says where they live.
+_PLACED = or_(
+    _contact.timezone.is_not(None),
+    _contact.phone.is_not(None),
+    _contact.country.is_not(None),
+)
+_HOMELESS = (
+    _EVERYBODY.where(_contact.zone.is_(None), _PLACED)
+    .order_by(_contact.id)
+    .limit(CHUNK)
+)
 _BY_ID = Prepared(_EVERYBODY.where(_contact.id.in_(listed_in("ids"))), into=Contact)
 
 
@@ -134,7 +145,9 @@ def contacts_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Co
 
 
 def save_contacts(
-    connection: Connection, people: Sequence[Contact], date_fields: Collection[str]
+    connection: Connection,
+    people: Sequence[Contact],
+    date_fields: Collection[str],
 ) -> None:
     """Stores contacts with their dates, and wakes their runs.
 
@@ -170,17 +183,12 @@ def without_zone(connection: Connection) -> Iterator[list[Contact]]:
 
     They come some at a time.
     """
-    c = contacts.c
-    said = or_(
-        c.timezone.is_not(None),
-        c.phone.is_not(None),
-        c.country.is_not(None),
-    )
-    homeless = _EVERYBODY.where(c.zone.is_(None), said).order_by(c.id).limit(CHUNK)
     after = 0
     # From the last one on, and not by OFFSET: those who got a zone meanwhile are no
     # longer among them.
-    while found := typed_rows(connection, homeless.where(c.id > after), into=Contact):
+    while found := typed_rows(
+        connection, _HOMELESS.where(_contact.id > after), Contact
+    ):
         yield found
         after = found[-1].id
 

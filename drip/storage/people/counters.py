@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -109,7 +109,9 @@ def balances_of(
 
 
 def move(
-    connection: Connection, counter: str, movements: Sequence[Movement]
+    connection: Connection,
+    counter: str,
+    movements: Sequence[Movement],
 ) -> list[CounterEntry]:
     """Moves a counter, one after the other, never below zero.
 
@@ -124,21 +126,36 @@ def move(
 
 
 def _move(
-    connection: Connection, counter: str, movements: Sequence[Movement]
+    connection: Connection,
+    counter: str,
+    movements: Sequence[Movement],
 ) -> list[CounterEntry]:
     fresh = _fresh(connection, counter, movements)
     if not fresh:
         return []
     balances = _balances(connection, counter, {move.contact_id for move in fresh})
-    rows: list[tuple[Any, ...]] = []
-    made: list[CounterEntry] = []
-    for number, move in enumerate(fresh, newest_entry(connection) + 1):
-        entry = _entry_of(number, counter, move, balances[move.contact_id])
-        balances[move.contact_id] = entry.after
-        made.append(entry)
-        rows.append(_row(entry, move))
+    made = _entries(fresh, counter, newest_entry(connection) + 1, balances)
+    rows = [_row(entry, move) for entry, move in zip(made, fresh, strict=True)]
     _COUNTED.many(connection, rows)
+    balances |= {entry.contact_id: entry.after for entry in made}
     _set_balances(connection, counter, balances)
+    return made
+
+
+def _entries(
+    fresh: Iterable[Movement],
+    counter: str,
+    first: int,
+    balances: Mapping[int, int],
+) -> list[CounterEntry]:
+    """What these movements make of the balances, numbered from `first` on."""
+    made: list[CounterEntry] = []
+    # Several can be one contact's: each begins where the one before it ended.
+    stands = dict(balances)
+    for number, move in enumerate(fresh, first):
+        entry = _entry_of(number, counter, move, stands[move.contact_id])
+        stands[move.contact_id] = entry.after
+        made.append(entry)
     return made
 
 
@@ -155,7 +172,9 @@ def _entry_of(number: int, counter: str, move: Movement, before: int) -> Counter
 
 
 def _set_balances(
-    connection: Connection, counter: str, balances: Mapping[int, int]
+    connection: Connection,
+    counter: str,
+    balances: Mapping[int, int],
 ) -> None:
     rows = [
         {
@@ -184,7 +203,9 @@ def _row(entry: CounterEntry, move: Movement) -> tuple[Any, ...]:
 
 
 def _balances(
-    connection: Connection, counter: str, contact_ids: Collection[int]
+    connection: Connection,
+    counter: str,
+    contact_ids: Collection[int],
 ) -> dict[int, int]:
     """Where a counter of these contacts stands: of whom there is nothing, at 0."""
     whose = counters.c.contact_id.in_(contact_ids)
@@ -196,7 +217,9 @@ def _balances(
 
 
 def _fresh(
-    connection: Connection, counter: str, movements: Sequence[Movement]
+    connection: Connection,
+    counter: str,
+    movements: Sequence[Movement],
 ) -> list[Movement]:
     """Those that have not been counted.
 
@@ -215,7 +238,9 @@ def _fresh(
 
 
 def _counted_events(
-    connection: Connection, counter: str, event_ids: Collection[int]
+    connection: Connection,
+    counter: str,
+    event_ids: Collection[int],
 ) -> set[_CountedEvent]:
     counted = select(_entry.event_id).where(
         _entry.counter == counter,
@@ -231,7 +256,10 @@ def counted_steps(connection: Connection, run_ids: Collection[int]) -> set[Count
 
 
 def entries_after(
-    connection: Connection, counter: str, after: int, since: datetime
+    connection: Connection,
+    counter: str,
+    after: int,
+    since: datetime,
 ) -> list[CounterEntry]:
     """The movements of a counter after number `after`, and `since`, in order."""
     later = (
@@ -244,7 +272,9 @@ def entries_after(
 
 
 def history(
-    connection: Connection, contact_id: int, counter: str
+    connection: Connection,
+    contact_id: int,
+    counter: str,
 ) -> list[CounterEntry]:
     """Every movement of a contact's counter, in order."""
     own = (
@@ -262,7 +292,9 @@ def newest_entry(connection: Connection) -> int:
 
 
 def events_to_count(
-    connection: Connection, names: Collection[str], after: int
+    connection: Connection,
+    names: Collection[str],
+    after: int,
 ) -> Sequence[Event]:
     """The events of these names after number `after`, in the order they came in."""
     # A rehearsal can hold events of people who are not in it.

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, bindparam, func, insert, select, update
 from sqlalchemy.dialects.postgresql import insert as insert_or
@@ -78,27 +78,37 @@ _TAKE = Prepared(
 )
 
 
+_N_ISSUED = func.count(_coupon.contact_id)
+_COUNTS = (
+    select(
+        _coupon.coupon,
+        (func.count() - _N_ISSUED).label("in_stock"),
+        _N_ISSUED.label("issued"),
+        func.count(_coupon.redeemed_at).label("redeemed"),
+    )
+    .group_by(_coupon.coupon)
+    .order_by(_coupon.coupon)
+)
+
+
 def issue(connection: Connection, issued: Collection[Code]) -> None:
     """Stores codes that were made for a run's step.
 
     Raises IntegrityError if a code or a step has one already.
     """
-    rows = []
-    for code in issued:
-        step = (
-            code.contact_id,
-            code.run_id,
-            code.step,
-        )
-        row = (
-            code.coupon,
-            code.code,
-            *step,
-            to_ms(code.issued_at),
-            code.expires,
-        )
-        rows.append(row)
+    rows = [(code.coupon, code.code, *_given(code)) for code in issued]
     _ISSUE.many(connection, rows)
+
+
+def _given(code: Code) -> tuple[Any, ...]:
+    """What a run gives a code, in the order of `_GIVEN`."""
+    return (
+        code.contact_id,
+        code.run_id,
+        code.step,
+        to_ms(code.issued_at),
+        code.expires,
+    )
 
 
 def stock(connection: Connection, coupon: str, most: int) -> list[InStock]:
@@ -107,20 +117,11 @@ def stock(connection: Connection, coupon: str, most: int) -> list[InStock]:
 
 
 def hand_out(connection: Connection, taken: Sequence[tuple[int, Code]]) -> None:
-    """These codes of the stock, by their numbers in the table, are now of a run's
-    step."""
-    rows = [
-        (
-            code.contact_id,
-            code.run_id,
-            code.step,
-            to_ms(code.issued_at),
-            code.expires,
-            number,
-        )
-        for number, code in taken
-    ]
-    _TAKE.many(connection, rows)
+    """These codes of the stock are now of a run's step.
+
+    They are named by their numbers in the table.
+    """
+    _TAKE.many(connection, [(*_given(code), number) for number, code in taken])
 
 
 def codes_of_runs(
@@ -182,19 +183,5 @@ def redeem(connection: Connection, text: str, now: datetime) -> bool:
 
 def coupon_counts(connection: Connection) -> dict[str, tuple[int, int, int]]:
     """For each coupon: how many codes are in stock, issued, redeemed."""
-    issued = func.count(_coupon.contact_id)
-    columns = (
-        _coupon.coupon,
-        (func.count() - issued).label("in_stock"),
-        issued.label("issued"),
-        func.count(_coupon.redeemed_at).label("redeemed"),
-    )
-    by_coupon = select(*columns).group_by(_coupon.coupon).order_by(_coupon.coupon)
-    return {
-        row.coupon: (
-            row.in_stock,
-            row.issued,
-            row.redeemed,
-        )
-        for row in typed_rows(connection, by_coupon, into=_CouponCounts)
-    }
+    counted = typed_rows(connection, _COUNTS, into=_CouponCounts)
+    return {row.coupon: (row.in_stock, row.issued, row.redeemed) for row in counted}

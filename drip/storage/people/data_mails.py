@@ -31,7 +31,11 @@ class DataMail:
 
 
 def ask(
-    connection: Connection, contact_id: int, subject: str, text: str, now: datetime
+    connection: Connection,
+    contact_id: int,
+    subject: str,
+    text: str,
+    now: datetime,
 ) -> None:
     """One is to leave from now on."""
     row = {
@@ -47,7 +51,9 @@ def ask(
 
 
 def asked_since(
-    connection: Connection, contact_id: int, since: datetime
+    connection: Connection,
+    contact_id: int,
+    since: datetime,
 ) -> Sequence[datetime]:
     """When this contact's were asked for, the newest last."""
     asked_at = _mail.asked_at
@@ -93,7 +99,11 @@ def begin(connection: Connection, mail: DataMail, again_at: datetime) -> bool:
 
 
 def end(
-    connection: Connection, mail: DataMail, state: str, answer: str, now: datetime
+    connection: Connection,
+    mail: DataMail,
+    state: str,
+    answer: str,
+    now: datetime,
 ) -> None:
     """It was `sent`, or has `failed`."""
     own = update(data_mails).where(_mail.id == mail.number)

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from datetime import date
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, delete, insert, select
+from sqlalchemy import Connection, Select, bindparam, delete, insert, select
 
 from drip.core.fields import Stored
 from drip.storage.base.schema import contacts, dates, records
@@ -63,27 +63,32 @@ def save_dates(
 
     Only the contacts in `known` can have had any before.
     """
-    # A record's dates go whoever owned it before.
-    stale = (_OF_RECORD, _OF_CONTACT) if kind == "contact" else (_OF_RECORD,)
-    before = [
-        {"contact": own.contact_id, "record": own.record_id}
-        for own in owned
-        if own.contact_id in known
-    ]
-    if before:
-        connection.execute(delete(dates).where(*stale), before)
-    rows = [
-        _row(
-            own,
-            f"{kind}.{name}",
-            str(own.attributes[name]),
-        )
-        for own in owned
-        for name in date_fields
-        if own.attributes.get(name) is not None
-    ]
+    before = [owner for owner in owned if owner.contact_id in known]
+    _forget_all(connection, kind, before)
+    rows = [row for owner in owned for row in _dates_of(owner, kind, date_fields)]
     if rows:
         connection.execute(insert(dates), rows)
+
+
+def _forget_all(connection: Connection, kind: str, before: Iterable[Owned]) -> None:
+    # A record's dates go whoever owned it before.
+    stale = (_OF_RECORD, _OF_CONTACT) if kind == "contact" else (_OF_RECORD,)
+    rows = [
+        {"contact": owner.contact_id, "record": owner.record_id} for owner in before
+    ]
+    if rows:
+        connection.execute(delete(dates).where(*stale), rows)
+
+
+def _dates_of(
+    owner: Owned,
+    kind: str,
+    date_fields: Collection[str],
+) -> Iterator[dict[str, Any]]:
+    for name in date_fields:
+        day = owner.attributes.get(name)
+        if day is not None:
+            yield _row(owner, f"{kind}.{name}", str(day))
 
 
 def _row(owner: Owned | _DateOwner, field: str, day: str) -> dict[str, Any]:
@@ -98,7 +103,9 @@ def _row(owner: Owned | _DateOwner, field: str, day: str) -> dict[str, Any]:
 
 
 def kept_dates(
-    connection: Connection, fields: Collection[str], contact_ids: Collection[int]
+    connection: Connection,
+    fields: Collection[str],
+    contact_ids: Collection[int],
 ) -> dict[tuple[int, int], dict[str, date]]:
     """Derived dates as they are kept, by contact and record (0: the contact's own)."""
     found: dict[tuple[int, int], dict[str, date]] = defaultdict(dict)
@@ -170,7 +177,10 @@ def everyone(connection: Connection, kind: str) -> list[tuple[int, int]]:
     if kind == "contact":
         ids = select(contacts.c.id).order_by(contacts.c.id)
         return [(number, 0) for number in typed_rows(connection, ids, into=int)]
-    columns = (_record.contact_id, _record.id.label("record_id"))
-    of_kind = select(*columns).where(_record.kind == kind).order_by(_record.id)
-    found = typed_rows(connection, of_kind, into=_DateOwner)
+    found = typed_rows(connection, _of_kind(kind), into=_DateOwner)
     return [(owner.contact_id, owner.record_id) for owner in found]
+
+
+def _of_kind(kind: str) -> Select[Any]:
+    columns = (_record.contact_id, _record.id.label("record_id"))
+    return select(*columns).where(_record.kind == kind).order_by(_record.id)

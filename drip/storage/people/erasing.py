@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, quote_plus
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Table,
@@ -156,11 +157,9 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
     # Before the contact is emptied: afterwards nobody knows which addresses it had.
     _forget_links(connection, _forget_words(connection, contact))
     if contact.email:
-        _forget_domain(
-            connection,
-            contact.id,
-            contact.email.rpartition("@")[2].lower(),
-        )
+        domain = contact.email.rpartition("@")[2].lower()
+        _forget_domain(connection, contact.id, domain)
+    # Suppressed for good: an old file that is imported again must not bring them back.
     for channel in CHANNELS:
         if address := address_of(contact, channel):
             suppress(connection, address, REASON, now)
@@ -170,7 +169,9 @@ def erase(connection: Connection, contact_id: int, now: datetime) -> bool:
 
 
 def erase_sign_ups(
-    connection: Connection, contact_ids: Collection[int], now: datetime
+    connection: Connection,
+    contact_ids: Collection[int],
+    now: datetime,
 ) -> None:
     """Erases contacts of whom nothing is known but a sign-up: thousands on some days.
 
@@ -257,12 +258,16 @@ def _forget_orders(connection: Connection, contact: Contact) -> None:
     """
     own = update(audit).where(audit.c.contact_id == contact.id)
     connection.execute(own.values(why=null()))
+    for order in _orders_naming(connection, contact):
+        without = without_names(order.why or "", contact.key, ())
+        other = update(audit).where(audit.c.id == order.id)
+        connection.execute(other.values(why=without))
+
+
+def _orders_naming(connection: Connection, contact: Contact) -> list[_OrderNaming]:
     named = Folded(audit.c.why).contains(contact.key.casefold(), autoescape=True)
     naming = select(audit.c.id, audit.c.why).where(named)
-    for row in typed_rows(connection, naming, into=_OrderNaming):
-        without = without_names(row.why or "", contact.key, ())
-        other = update(audit).where(audit.c.id == row.id)
-        connection.execute(other.values(why=without))
+    return typed_rows(connection, naming, into=_OrderNaming)
 
 
 def without_names(text: str, key: str, addresses: Collection[str]) -> str:
@@ -294,19 +299,23 @@ def _forget_links(connection: Connection, addresses: Collection[str]) -> None:
     """
     forms: set[str] = set()
     for address in addresses:
-        quoted = (
-            quote(address),
-            quote(address, ""),
-            quote_plus(address),
-        )
-        forms |= {form.lower() for form in (address, *quoted)}
+        forms |= _written_in_links(address)
     if forms:
         link = func.lower(links.c.address)
-        holds_one = or_(
-            *(link.contains(form, autoescape=True) for form in sorted(forms))
-        )
+        holds = (link.contains(form, autoescape=True) for form in sorted(forms))
         of_several = links.c.contact_id.is_(None)
-        connection.execute(delete(links).where(of_several, holds_one))
+        connection.execute(delete(links).where(of_several, or_(*holds)))
+
+
+def _written_in_links(address: str) -> set[str]:
+    """How a link can have an address in it: RFC 3986 section 2.1, and forms' `+`."""
+    forms = (
+        address,
+        quote(address),
+        quote(address, ""),
+        quote_plus(address),
+    )
+    return {form.lower() for form in forms}
 
 
 def _forget_domain(connection: Connection, contact_id: int, domain: str) -> None:
@@ -326,16 +335,29 @@ def _strike(connection: Connection, words: str) -> None:
     pattern = re.compile(re.escape(words), re.I)
     for table, name in _QUOTING:
         column = table.c[name]
-        quotes = Folded(column).contains(words.casefold(), autoescape=True)
-        quoting = select(column.label("sentence")).where(quotes).distinct()
-        for sentence in typed_rows(connection, quoting, into=str):
+        for sentence in _quoting(connection, column, words):
             same = update(table).where(column == sentence)
             connection.execute(same.values({name: pattern.sub("…", sentence)}))
+
+
+def _quoting(connection: Connection, column: Column[str], words: str) -> list[str]:
+    quotes = Folded(column).contains(words.casefold(), autoescape=True)
+    quoting = select(column.label("sentence")).where(quotes).distinct()
+    return typed_rows(connection, quoting, into=str)
 
 
 def _end(connection: Connection, contact_id: int, now: datetime) -> None:
     """Nothing goes on for this contact."""
     _skip_waiting(connection, contact_id, now)
+    _end_runs(connection, contact_id, now)
+    open_tasks = update(tasks).where(
+        tasks.c.contact_id == contact_id,
+        tasks.c.state == "open",
+    )
+    connection.execute(open_tasks.values(state="dropped", done_at=now))
+
+
+def _end_runs(connection: Connection, contact_id: int, now: datetime) -> None:
     active = update(runs).where(
         _run.contact_id == contact_id,
         _run.active,
@@ -349,27 +371,25 @@ def _end(connection: Connection, contact_id: int, now: datetime) -> None:
         sentence=REASON,
     )
     connection.execute(ended)
-    open_tasks = update(tasks).where(
-        tasks.c.contact_id == contact_id, tasks.c.state == "open"
-    )
-    connection.execute(open_tasks.values(state="dropped", done_at=now))
 
 
 def _skip_waiting(connection: Connection, contact_id: int, now: datetime) -> None:
-    waiting = [
-        message
-        for message in outbox.of_runs(connection, runs_of(connection, [contact_id]))
-        if message.state in UNSENT
-    ]
+    own = outbox.of_runs(connection, runs_of(connection, [contact_id]))
+    # One that is being handed over is left alone: its daemon writes down how it ended.
+    waiting = [message for message in own if message.state in UNSENT]
     for message in waiting:
-        message.state, message.settled_at = MessageState.SKIPPED, now
-        message.code, message.sentence, message.place = "exited", REASON, ""
+        _skip(message, now)
     outbox.save_messages(connection, waiting)
     judged = [
         decisions.Judgement(message, now, "exited", REASON, "", None, None)
         for message in waiting
     ]
     decisions.save_judgements(connection, judged)
+
+
+def _skip(message: outbox.OutboxMessage, now: datetime) -> None:
+    message.state, message.settled_at = MessageState.SKIPPED, now
+    message.code, message.sentence, message.place = "exited", REASON, ""
 
 
 def clear(connection: Connection, contact_id: int) -> None:
@@ -403,6 +423,19 @@ def _clear_names(connection: Connection, contact_id: int) -> None:
         _clear_own(connection, table, contact_id, cleared)
 
 
+_NO_CONSENT_WORDS = {
+    "address": null(),
+    "proof": null(),
+    "source": REASON,
+}
+_NO_TASK_WORDS = {
+    "title": REASON,
+    "notes": null(),
+    "outcome": null(),
+    "due": null(),
+}
+
+
 def _clear_sentences(connection: Connection, contact_id: int) -> None:
     sent = select(_message.id).where(_message.contact_id == contact_id)
     came_back = update(deliveries).where(deliveries.c.message_id.in_(sent))
@@ -413,31 +446,15 @@ def _clear_sentences(connection: Connection, contact_id: int) -> None:
             table.c.sentence.is_not(None),
         )
         connection.execute(update(table).where(*said).values(sentence=REASON))
-    _clear_own(
-        connection,
-        consent_log,
-        contact_id,
-        {
-            "address": null(),
-            "proof": null(),
-            "source": REASON,
-        },
-    )
-    _clear_own(
-        connection,
-        tasks,
-        contact_id,
-        {
-            "title": REASON,
-            "notes": null(),
-            "outcome": null(),
-            "due": null(),
-        },
-    )
+    _clear_own(connection, consent_log, contact_id, _NO_CONSENT_WORDS)
+    _clear_own(connection, tasks, contact_id, _NO_TASK_WORDS)
 
 
 def _clear_own(
-    connection: Connection, table: Table, contact_id: int, nothing: Mapping[str, Any]
+    connection: Connection,
+    table: Table,
+    contact_id: int,
+    nothing: Mapping[str, Any],
 ) -> None:
     own = update(table).where(table.c.contact_id == contact_id)
     connection.execute(own.values(nothing))
@@ -458,12 +475,7 @@ def _forget_reasons(connection: Connection, contact_id: int) -> None:
     own = _judgement.message_id.in_(of_contact)
     found = _said_in(connection, own)
     for reason in found:
-        plain = decisions.reason(
-            connection,
-            reason.code,
-            REASON,
-            reason.place,
-        )
+        plain = decisions.reason(connection, reason.code, REASON, reason.place)
         same = update(judgements).where(own, _judgement.reason_id == reason.id)
         connection.execute(same.values(reason_id=plain))
     if found:
@@ -510,7 +522,8 @@ def outstanding(connection: Connection) -> Sequence[Outstanding]:
     """All of them, the one erased first before the others."""
     # What was being handed over has its words until it has ended.
     on_its_way = exists().where(
-        _message.contact_id == _erasure.contact_id, in_state("sending")
+        _message.contact_id == _erasure.contact_id,
+        in_state("sending"),
     )
     columns = (
         _erasure.contact_id,

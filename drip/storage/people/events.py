@@ -79,14 +79,18 @@ def add_events(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> int
         return 0
     # Which of them were new is what has a higher number afterwards: a server says of a
     # conflict that is left alone only that nothing was returned.
-    newest = select(_event.id).order_by(_event.id.desc()).limit(1)
-    last = first_row(connection, newest, into=int) or 0
+    last = _newest(connection)
     unknown = insert_or(events).on_conflict_do_nothing(index_elements=["name", "key"])
     connection.execute(unknown, list(rows))
     added = select(_event.contact_id).where(_event.id > last)
     whose = typed_rows(connection, added, into=int)
     wake_runs(connection, whose)
     return len(whose)
+
+
+def _newest(connection: Connection) -> int:
+    newest = select(_event.id).order_by(_event.id.desc()).limit(1)
+    return first_row(connection, newest, into=int) or 0
 
 
 def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
@@ -100,7 +104,10 @@ def fields_of(connection: Connection, name: str, key: str) -> dict[str, str]:
 
 
 def say_anew(
-    connection: Connection, name: str, key: str, fields: Mapping[str, str]
+    connection: Connection,
+    name: str,
+    key: str,
+    fields: Mapping[str, str],
 ) -> None:
     """A known event says this now; wakes its contact's runs."""
     same = (
@@ -127,7 +134,9 @@ def events_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Even
 
 
 def events_of(
-    connection: Connection, contact_ids: Collection[int], names: Collection[str]
+    connection: Connection,
+    contact_ids: Collection[int],
+    names: Collection[str],
 ) -> dict[int, list[Event]]:
     """The events of these names, by contact, oldest first."""
     by_contact: dict[int, list[Event]] = defaultdict(list)
@@ -167,7 +176,7 @@ def totals(
     now: datetime,
 ) -> dict[int, float]:
     """A count or sum for each of these contacts, or records, that has such events."""
-    owner = _event.record_id if of_records else _event.contact_id
+    owner = _owner(of_records)
     counted = [
         owner.in_(owners),
         _event.name == total.event,
@@ -178,6 +187,10 @@ def totals(
     columns = (owner.label("owner"), amount(total).label("amount"))
     by_owner = select(*columns).where(*counted).group_by(owner)
     return dict(typed_rows(connection, by_owner, into=_OwnersTotal))
+
+
+def _owner(of_records: bool) -> Column[int]:
+    return _event.record_id if of_records else _event.contact_id
 
 
 def amount(total: Total) -> Any:
@@ -194,7 +207,7 @@ def seen_days(
     of_records: bool,
 ) -> dict[int, dict[tuple[str, str], datetime]]:
     """When the first and the latest event of each name was, by contact or record."""
-    owner = _event.record_id if of_records else _event.contact_id
+    owner = _owner(of_records)
     by_name = _first_and_latest(owner).where(
         owner.in_(owners),
         _event.name.in_(names),

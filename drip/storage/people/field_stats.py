@@ -27,13 +27,21 @@ def unknown_shares(connection: Connection, settings: Settings) -> dict[str, floa
     found: dict[str, float] = {}
     for owner, fields in settings.fields.items():
         asked = [name for name in fields if name not in ("key", "timezone")]
-        known = (func.count(_field(owner, name)) for name in asked)
-        columns = (func.count(), *known)
-        everybody, *counts = _one(connection, _living(owner, columns))
+        everybody, *counts = _known_counts(connection, owner, asked)
         for name, count in zip(asked, counts, strict=True):
             if count < everybody:
                 found[f"{owner}.{name}"] = (everybody - count) / everybody
     return found
+
+
+def _known_counts(
+    connection: Connection,
+    owner: str,
+    names: Iterable[str],
+) -> tuple[int, ...]:
+    """How many there are, and how many of them have each of these fields."""
+    known = (func.count(_field(owner, name)) for name in names)
+    return _one(connection, _living(owner, (func.count(), *known)))
 
 
 def _living(owner: str, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:
@@ -49,15 +57,21 @@ def longest_texts(connection: Connection, settings: Settings) -> dict[str, int]:
     found: dict[str, int] = {}
     for owner, fields in settings.fields.items():
         asked = [name for name in fields if name not in ("timezone", *COLUMNS)]
-        if not asked:
-            continue
-        attributes = _table(owner).c.attributes
-        columns = [func.max(func.length(json_text(attributes, name))) for name in asked]
-        lengths = _one(connection, _people(owner, columns))
-        for name, length in zip(asked, lengths, strict=True):
-            if length:
-                found[f"{owner}.{name}"] = length
+        if asked:
+            lengths = _lengths(connection, owner, asked)
+            named = zip(asked, lengths, strict=True)
+            found |= {f"{owner}.{name}": length for name, length in named if length}
     return found
+
+
+def _lengths(
+    connection: Connection,
+    owner: str,
+    names: Iterable[str],
+) -> tuple[int | None, ...]:
+    attributes = _table(owner).c.attributes
+    columns = [func.max(func.length(json_text(attributes, name))) for name in names]
+    return _one(connection, _people(owner, columns))
 
 
 def _people(owner: str, columns: Iterable[ColumnElement[Any]]) -> Select[Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
@@ -26,7 +26,10 @@ class RankedContact(NamedTuple):
 
 
 def standings(
-    connection: Connection, settings: Settings, field: str, now: datetime
+    connection: Connection,
+    settings: Settings,
+    field: str,
+    now: datetime,
 ) -> Sequence[tuple[int, float]]:
     """All contacts and their number where that is above zero, the highest first.
 
@@ -54,22 +57,18 @@ def stands_still(
         return False
     if not total.span:
         return True
-    first = first_instant(
-        total.span,
-        before,
-        settings.timezone,
-    )
-    first_now = first_instant(
-        total.span,
-        now,
-        settings.timezone,
-    )
+    timezone = settings.timezone
+    first = first_instant(total.span, before, timezone)
+    first_now = first_instant(total.span, now, timezone)
     # Asked one by one, so that each is a look-up in the index.
     return not _any_between(connection, total, first, first_now)
 
 
 def _any_between(
-    connection: Connection, total: Total, first: datetime, last: datetime
+    connection: Connection,
+    total: Total,
+    first: datetime,
+    last: datetime,
 ) -> bool:
     such = (
         _event.name == total.event,
@@ -89,6 +88,11 @@ def ranked(rank: Rank, rows: Sequence[tuple[int, float]]) -> set[int]:
         heads = max(1, int(len(rows) * rank.percent / 100 + 0.5)) if rows else 0
         return {contact_id for contact_id, _ in rows[:heads]}
     wanted = sum(number for _, number in rows) * rank.percent / 100
+    return _making(wanted, rows)
+
+
+def _making(wanted: float, rows: Iterable[tuple[int, float]]) -> set[int]:
+    """As many of the first as make this sum, with the one who completes it."""
     found: set[int] = set()
     reached = 0.0
     for contact_id, number in rows:
@@ -107,6 +111,10 @@ def _numbers(settings: Settings, field: str, now: datetime) -> Select[Any]:
     derived = settings.derived.get(field)
     if isinstance(derived, Total):
         return _totals(settings, derived, now)
+    return _attributes(name)
+
+
+def _attributes(name: str) -> Select[Any]:
     number = json_number(contacts.c.attributes, name)
     columns = (contacts.c.id.label("contact_id"), number.label("number"))
     found = select(*columns).where(number > 0, PEOPLE)
@@ -125,16 +133,9 @@ def _balances(counter: str) -> Select[Any]:
 
 def _totals(settings: Settings, total: Total, now: datetime) -> Select[Any]:
     contact, number = _event.contact_id, amount(total)
-    counted = [
-        _event.name == total.event,
-        _event.at <= now,
-    ]
+    counted = [_event.name == total.event, _event.at <= now]
     if total.span:
-        first = first_instant(
-            total.span,
-            now,
-            settings.timezone,
-        )
+        first = first_instant(total.span, now, settings.timezone)
         counted.append(_event.at >= first)
     by_contact = select(contact, number.label("number")).where(*counted)
     # Whether it is one of the people is asked of each contact once, and not of each

@@ -38,7 +38,9 @@ _EVERY_RECORD = select_as(records, Record)
 
 
 def save_records(
-    connection: Connection, things: Sequence[Record], date_fields: Collection[str]
+    connection: Connection,
+    things: Sequence[Record],
+    date_fields: Collection[str],
 ) -> None:
     """As `save_contacts`, for records of one kind."""
     # Only those that were stored can have had dates: of the others nothing is deleted.
@@ -46,27 +48,28 @@ def save_records(
     save_changed(connection, records, things)
     if things:
         owned = [
-            Owned(
-                thing.contact_id,
-                thing.id,
-                thing.attributes,
-            )
-            for thing in things
+            Owned(thing.contact_id, thing.id, thing.attributes) for thing in things
         ]
         save_dates(connection, things[0].kind, owned, date_fields, before)
     wake_runs(connection, [record.contact_id for record in things])
+    _wake_about(connection, [record.id for record in things])
+
+
+def _wake_about(connection: Connection, record_ids: Collection[int]) -> None:
+    """Wakes the runs that are about these records."""
     # A record can have changed hands: the run of its owner before is woken too.
-    about = runs.c.record_id.in_([record.id for record in things])
-    woken = (
-        update(runs)
-        .where(about, runs.c.active)
-        .values(wake=Wake.LOOKS_AGAIN.value, due_at=None)
+    about = update(runs).where(
+        runs.c.record_id.in_(record_ids),
+        runs.c.active,
     )
+    woken = about.values(wake=Wake.LOOKS_AGAIN.value, due_at=None)
     connection.execute(woken)
 
 
 def record_ids(
-    connection: Connection, kind: str, keys: Collection[str]
+    connection: Connection,
+    kind: str,
+    keys: Collection[str],
 ) -> dict[str, Record]:
     """The records of a kind among `keys`."""
     named = _EVERY_RECORD.where(
@@ -89,7 +92,9 @@ def owners_of(connection: Connection, record_ids: Collection[int]) -> dict[int, 
 
 
 def records_of(
-    connection: Connection, contact_ids: Collection[int], kind: str
+    connection: Connection,
+    contact_ids: Collection[int],
+    kind: str,
 ) -> list[Record]:
     """The records of a kind that these contacts own."""
     whose = _record.contact_id.in_(contact_ids)

@@ -49,7 +49,9 @@ def sets_of(
 
 
 def members(
-    connection: Connection, segment: str, among: Collection[int] | None = None
+    connection: Connection,
+    segment: str,
+    among: Collection[int] | None = None,
 ) -> set[int]:
     """Who is in a segment, of all or `among` some."""
     who = _member.contact_id
@@ -84,7 +86,10 @@ def _take_out(connection: Connection, segment: str, gone: Collection[int]) -> No
 
 
 def _let_in(
-    connection: Connection, segment: str, fresh: Collection[int], now: datetime
+    connection: Connection,
+    segment: str,
+    fresh: Collection[int],
+    now: datetime,
 ) -> None:
     """In the order of their ids, each with a number higher than all before."""
     newest = newest_number(connection)

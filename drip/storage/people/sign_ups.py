@@ -15,6 +15,7 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
     bindparam,
     delete,
@@ -148,21 +149,28 @@ def take_at_word(connection: Connection, contact_id: int) -> None:
 
 
 def wait_until(
-    connection: Connection, contact_id: int, run_id: int, limit: datetime
+    connection: Connection,
+    contact_id: int,
+    run_id: int,
+    limit: datetime,
 ) -> None:
     """The run that asks for the confirmation waits for it up to an instant.
 
     Another one that is under way may wait longer.
     """
-    others = select(_run.id).where(
-        _run.contact_id == contact_id, _run.active, _run.id != run_id
-    )
-    may_wait = or_(
-        _sign_up.until < limit,
-        ~others.exists(),
-    )
+    # A shorter one would cut the time short that the other mail has promised.
+    may_wait = or_(_sign_up.until < limit, ~_others_active(contact_id, run_id))
     own = update(sign_ups).where(_sign_up.contact_id == contact_id, OPEN, may_wait)
     connection.execute(own.values(until=limit))
+
+
+def _others_active(contact_id: int, run_id: int) -> ColumnElement[bool]:
+    others = select(_run.id).where(
+        _run.contact_id == contact_id,
+        _run.active,
+        _run.id != run_id,
+    )
+    return others.exists()
 
 
 def make_ordinary(
@@ -179,16 +187,19 @@ def make_ordinary(
     # Whoever is brought in under another key is known all the same.
     addresses = json.dumps([email.lower() for email in emails if email])
     same_address = _WITH_ADDRESS.rows(connection, emails=addresses)
-    known = of_contacts(connection, {*contact_ids, *same_address})
-    found = [
-        number
-        for number, sign_up in known.items()
-        if sign_up.state is not SignUpState.OVER
-    ]
+    found = _not_over(connection, {*contact_ids, *same_address})
     if found:
         _END.count(connection, ids=numbers(found))
+        # Audiences in which they were hidden have to find them now.
         touch(connection, found)
         wake_runs(connection, found)
+
+
+def _not_over(connection: Connection, contact_ids: Collection[int]) -> list[int]:
+    """Those of these contacts who are sign-ups, and were not too late."""
+    known = of_contacts(connection, contact_ids)
+    over = SignUpState.OVER
+    return [number for number, sign_up in known.items() if sign_up.state is not over]
 
 
 def _any(connection: Connection) -> bool:

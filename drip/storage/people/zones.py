@@ -42,7 +42,9 @@ def zones(connection: Connection) -> list[str | None]:
 
 
 def days_of_zones(
-    settings: Settings, names: Iterable[str | None], now: datetime
+    settings: Settings,
+    names: Iterable[str | None],
+    now: datetime,
 ) -> dict[date, list[str | None]]:
     """The zones by the day that it is there."""
     found: dict[date, list[str | None]] = defaultdict(list)

@@ -29,7 +29,7 @@ from drip.storage.base.schema import (
     tasks,
 )
 from drip.storage.people import suppressions
-from drip.storage.people.contacts import PLAIN, contacts_by_id
+from drip.storage.people.contacts import PLAIN, Contact, contacts_by_id
 
 _pause = pauses.c
 
@@ -56,7 +56,16 @@ def of_contact(connection: Connection, contact_id: int) -> dict[str, Any]:
     contact = contacts_by_id(connection, [contact_id])[contact_id]
     columns = {name: getattr(contact, name) for name in ("key", *PLAIN)}
     known = {name: value for name, value in columns.items() if value}
-    given_up = [
+    asked = parts(contact_id).items()
+    return {
+        "contact": known | contact.attributes,
+        "never_written_to": _given_up(connection, contact),
+        **{name: _rows(connection, statement) for name, statement in asked},
+    }
+
+
+def _given_up(connection: Connection, contact: Contact) -> list[dict[str, str]]:
+    return [
         {
             "channel": gone.channel,
             "reason": gone.reason,
@@ -64,15 +73,6 @@ def of_contact(connection: Connection, contact_id: int) -> dict[str, Any]:
         }
         for gone in suppressions.given_up(connection, contact)
     ]
-    found = {
-        name: _rows(connection, statement)
-        for name, statement in parts(contact_id).items()
-    }
-    return {
-        "contact": known | contact.attributes,
-        "never_written_to": given_up,
-        **found,
-    }
 
 
 def parts(contact_id: int) -> dict[str, Select[Any]]:

@@ -111,7 +111,10 @@ class _LedgerLines:
     at: ColumnElement[Any]
 
     def within(
-        self, since: datetime | None, until: datetime | None, contact: str | None
+        self,
+        since: datetime | None,
+        until: datetime | None,
+        contact: str | None,
     ) -> Select[Any]:
         found = self.statement.where(self.at.is_not(None))
         if since is not None:
@@ -135,20 +138,23 @@ def entries(
 
     The order is stable.
     """
-    parts = []
-    for lines in (
+    parts = [lines.within(since, until, contact) for lines in _of_runs()]
+    if campaigns:
+        parts = [part.where(_run.campaign.in_(campaigns)) for part in parts]
+    if not campaigns or OWN_DATA in campaigns:
+        parts.append(_answered().within(since, until, contact))
+    return stream_rows(connection, _in_order(parts), into=LedgerRow)
+
+
+def _of_runs() -> tuple[_LedgerLines, ...]:
+    return (
         _entered(),
         _sent(),
         _settled(),
         _judged(),
         _given(),
         _exited(),
-    ):
-        part = lines.within(since, until, contact)
-        parts.append(part.where(_run.campaign.in_(campaigns)) if campaigns else part)
-    if not campaigns or OWN_DATA in campaigns:
-        parts.append(_answered().within(since, until, contact))
-    return stream_rows(connection, _in_order(parts), into=LedgerRow)
+    )
 
 
 def _in_order(parts: Sequence[Select[Any]]) -> Select[Any]:

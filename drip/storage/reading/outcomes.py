@@ -132,22 +132,24 @@ def came_back(connection: Connection, period: Period) -> Sequence[StepCount]:
     return typed_rows(connection, counted, into=StepCount)
 
 
+_JUDGED = (
+    judgements.join(reasons, _reason.id == _judgement.reason_id)
+    .join(messages, _message.id == _judgement.message_id)
+    .join(runs, _run.id == _message.run_id)
+)
+
+
 # What a message waited for before is not in it, only what ended it.
 def not_sent(connection: Connection, period: Period) -> Sequence[CodeCount]:
     """Why its messages did not go, and how many: the most frequent reason first."""
     count = func.count(_judgement.message_id.distinct())
-    joined = (
-        judgements.join(reasons, _reason.id == _judgement.reason_id)
-        .join(messages, _message.id == _judgement.message_id)
-        .join(runs, _run.id == _message.run_id)
-    )
     skipped = (
         _judgement.until.is_(None),
         _message.state == "skipped",
     )
     by_code = (
         select(_reason.code, count.label("messages"))
-        .select_from(joined)
+        .select_from(_JUDGED)
         .where(*period.holds(), *skipped)
         .group_by(_reason.code)
         .order_by(count.desc(), _reason.code)

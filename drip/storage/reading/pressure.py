@@ -131,14 +131,19 @@ def pressure(
     asked = _Asked(since, until, campaigns)
     found = Pressure()
     for row in _capped(connection, asked):
-        by_campaign = found.deferred if row.waits else found.skipped
-        by_campaign[row.campaign] += row.messages
-        found.held_back[row.place, row.outcome] += row.messages
-        for other in filter(None, (row.filled_by or "").split(",")):
-            found.displaced[row.campaign, other] += row.messages
+        _add(found, row)
     found.limits = _limits(connection, asked)
     found.sent = _sent(connection, asked)
     return found
+
+
+def _add(found: Pressure, row: _Capped) -> None:
+    by_campaign = found.deferred if row.waits else found.skipped
+    by_campaign[row.campaign] += row.messages
+    found.held_back[row.place, row.outcome] += row.messages
+    # A cap that several have filled was filled by each: these sums overlap.
+    for other in filter(None, (row.filled_by or "").split(",")):
+        found.displaced[row.campaign, other] += row.messages
 
 
 def _capped(connection: Connection, asked: _Asked) -> Iterable[_Capped]:
@@ -214,28 +219,23 @@ def stretches(
     """
     # Without the instant at which it ends: that would begin a part of its own.
     asked = _Asked(since, until - MILLISECOND, campaigns)
-    sent: Counter[int] = Counter()
-    skipped: Counter[int] = Counter()
-    deferred: Counter[int] = Counter()
-    for row in _held_in_parts(connection, asked, length):
-        (deferred if row.waits else skipped)[row.part] += row.messages
-    for part, messages_sent in _sent_in_parts(connection, asked, length):
-        sent[part] += messages_sent
+    sent = _sent_in_parts(connection, asked, length)
+    held = _held_in_parts(connection, asked, length)
+    skipped = Counter({row.part: row.messages for row in held if not row.waits})
+    deferred = Counter({row.part: row.messages for row in held if row.waits})
+    # Rounded up: what remains at the end is a part too.
     parts = -(-(until - since) // length)
     return [
-        Stretch(
-            since + part * length,
-            sent[part],
-            skipped[part],
-            deferred[part],
-        )
+        Stretch(since + part * length, sent[part], skipped[part], deferred[part])
         for part in range(parts)
     ]
 
 
 def _held_in_parts(
-    connection: Connection, asked: _Asked, length: timedelta
-) -> Iterable[_HeldInPart]:
+    connection: Connection,
+    asked: _Asked,
+    length: timedelta,
+) -> list[_HeldInPart]:
     part = _part_of(
         _judgement.at,
         asked.since,
@@ -252,8 +252,10 @@ def _held_in_parts(
 
 
 def _sent_in_parts(
-    connection: Connection, asked: _Asked, length: timedelta
-) -> Iterable[_SentInPart]:
+    connection: Connection,
+    asked: _Asked,
+    length: timedelta,
+) -> Counter[int]:
     part = _part_of(
         _message.sent_at,
         asked.since,
@@ -262,11 +264,13 @@ def _sent_in_parts(
     counted = (
         select(part, func.count().label("messages")).where(*asked.sent()).group_by(part)
     )
-    return typed_rows(connection, counted, into=_SentInPart)
+    return Counter(dict(typed_rows(connection, counted, into=_SentInPart)))
 
 
 def _part_of(
-    at: ColumnElement[datetime], since: datetime, length: timedelta
+    at: ColumnElement[datetime],
+    since: datetime,
+    length: timedelta,
 ) -> ColumnElement[int]:
     """The number of the part in which an instant lies."""
     # Written out: a server does not see that two parameters are the same number, and

@@ -146,7 +146,9 @@ class _Part:
     campaigns: tuple[str, ...]
 
     def holds(
-        self, at: ColumnElement[Any], campaign: ColumnElement[Any]
+        self,
+        at: ColumnElement[Any],
+        campaign: ColumnElement[Any],
     ) -> ColumnElement[bool]:
         inside = and_(
             at >= self.since,
@@ -308,21 +310,13 @@ class _FirstLine(NamedTuple):
 def _reasons(connection: Connection, *lines: Readable) -> tuple[Why, ...]:
     """These lines by campaign, code and place."""
     line = union_all(*lines).subquery().c
-    key = (
-        line.campaign,
-        line.code,
-        line.place,
+    key = (line.campaign, line.code, line.place)
+    sums = (
+        func.count().label("lines"),
+        func.count(line.contact_id.distinct()).label("people"),
+        func.min(line.first).label("first"),
     )
-    counted = (
-        select(
-            *key,
-            func.count().label("lines"),
-            func.count(line.contact_id.distinct()).label("people"),
-            func.min(line.first).label("first"),
-        )
-        .group_by(*key)
-        .order_by(*key)
-    )
+    counted = select(*key, *sums).group_by(*key).order_by(*key)
     # The first line of each is asked for by its number: joined to all lines, its words
     # would be carried through the sorting.
     found = typed_rows(connection, counted, into=_CountedReason)
@@ -332,16 +326,7 @@ def _reasons(connection: Connection, *lines: Readable) -> tuple[Why, ...]:
 def _why(connection: Connection, reason: _CountedReason) -> Why:
     """With when its first line was, whom that was about, and its sentence."""
     at, mark, number = reason.first.split("/")
-    kind = KINDS[mark]
-    line = (
-        select(
-            _contact.key.label("contact"),
-            kind.reason.c.sentence,
-        )
-        .select_from(kind.rows.join(contacts, _contact.id == kind.contact_id))
-        .where(kind.number == int(number))
-    )
-    first = one_row(connection, line, into=_FirstLine)
+    first = _first_line(connection, KINDS[mark], int(number))
     return Why(
         reason.campaign,
         reason.code,
@@ -352,6 +337,22 @@ def _why(connection: Connection, reason: _CountedReason) -> Why:
         first.contact,
         first.sentence or "",
     )
+
+
+def _first_line(
+    connection: Connection,
+    kind: _ReasonedLines,
+    number: int,
+) -> _FirstLine:
+    line = (
+        select(
+            _contact.key.label("contact"),
+            kind.reason.c.sentence,
+        )
+        .select_from(kind.rows.join(contacts, _contact.id == kind.contact_id))
+        .where(kind.number == number)
+    )
+    return one_row(connection, line, into=_FirstLine)
 
 
 def busiest(

@@ -77,14 +77,7 @@ def begin(
     """
     if not granted:
         return set()
-    ids = numbers([message.id for message in granted])
-    # A planner beside us may have judged it again: then it is another grant.
-    stands = {tuple(row) for row in _GRANTED.rows(connection, ids=ids)}
-    mine = {
-        message.id
-        for message in granted
-        if (message.id, message.channel, to_ms(message.granted_at)) in stands
-    }
+    mine = _still_granted(connection, granted)
     if mine:
         _BEGIN.count(
             connection,
@@ -93,6 +86,19 @@ def begin(
             now=to_ms(now),
         )
     return mine
+
+
+def _still_granted(
+    connection: Connection, granted: Collection[OutboxMessage]
+) -> set[int]:
+    # A planner beside us may have judged it again: then it is another grant.
+    ids = numbers([message.id for message in granted])
+    stands = {tuple(row) for row in _GRANTED.rows(connection, ids=ids)}
+    return {
+        message.id
+        for message in granted
+        if (message.id, message.channel, to_ms(message.granted_at)) in stands
+    }
 
 
 def settle_sent(
@@ -113,7 +119,18 @@ def settle_sent(
 
 def settle(connection: Connection, attempt: Attempt, fence: int, now: datetime) -> None:
     """Records how handing over ended, unless another daemon has the message meanwhile."""
-    message, outcome = attempt.message, attempt.outcome
+    # Not its number alone: whoever stood still past the lease is too late.
+    mine = (
+        m.id == attempt.message.id,
+        m.state == "sending",
+        m.fence == fence,
+    )
+    values = _settled(attempt, now)
+    connection.execute(update(messages).where(*mine).values(values))
+
+
+def _settled(attempt: Attempt, now: datetime) -> dict[str, Any]:
+    outcome = attempt.outcome
     values: dict[str, Any] = {
         "state": outcome.state,
         "code": outcome.code,
@@ -130,14 +147,8 @@ def settle(connection: Connection, attempt: Attempt, fence: int, now: datetime) 
     if attempt.due_at is not None:
         values["due_at"] = attempt.due_at
     if not outcome.counts:
-        values["attempts"] = message.attempts
-    # Not its number alone: whoever stood still past the lease is too late.
-    mine = (
-        m.id == message.id,
-        m.state == "sending",
-        m.fence == fence,
-    )
-    connection.execute(update(messages).where(*mine).values(values))
+        values["attempts"] = attempt.message.attempts
+    return values
 
 
 # --- what nobody knows the end of
@@ -171,11 +182,7 @@ def hold(
     `message.place` is where that is to be mended.
     """
     granted = (m.id == message.id, m.state == "pending")
-    values = _held(
-        code,
-        sentence,
-        now,
-    ) | {"place": message.place}
+    values = {**_held(code, sentence, now), "place": message.place}
     connection.execute(update(messages).where(*granted).values(values))
 
 
@@ -211,18 +218,20 @@ def settle_left_behind(
 
     That is for its campaign to say; then it is judged as one that has left.
     """
-    if resend:
-        values = {
-            **TAKEN_BACK,
-            "due_at": now,
-            "sent_at": None,
-            "fence": None,
-            "maybe_left_at": m.sent_at,
-        }
-    else:
-        values = _held("unknown", ENDED_BEFORE, now)
+    values = _once_more(now) if resend else _held("unknown", ENDED_BEFORE, now)
     begun = (m.id.in_(ids), m.state == "sending")
     connection.execute(update(messages).where(*begun).values(values))
+
+
+def _once_more(now: datetime) -> dict[str, Any]:
+    return {
+        **TAKEN_BACK,
+        "due_at": now,
+        "sent_at": None,
+        "fence": None,
+        # Caps count it from then on, as if it had left.
+        "maybe_left_at": m.sent_at,
+    }
 
 
 def _held(code: str, sentence: str, now: datetime) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -96,6 +96,14 @@ def _numbered(
     missing = [key for key in wanted if key not in known]
     if not missing:
         return known
+    return known | _store_reasons(connection, missing, wanted)
+
+
+def _store_reasons(
+    connection: Connection,
+    missing: Iterable[ReasonKey],
+    wanted: Mapping[ReasonKey, str | None],
+) -> dict[ReasonKey, int]:
     newest = connection.execute(_NEWEST_REASON).scalar() or 0
     fresh = {
         key: number
@@ -109,7 +117,7 @@ def _numbered(
         for (sentence, place, code), number in fresh.items()
     ]
     _INSERT_REASON.many(connection, rows)
-    return known | fresh
+    return fresh
 
 
 def _known(connection: Connection, sentences: Collection[str]) -> dict[ReasonKey, int]:

@@ -117,7 +117,9 @@ def _count_temporary(connection: Connection, bounced: Where) -> int:
 
 
 def _first_without_domain(
-    connection: Connection, bounced: Where, now_about: int
+    connection: Connection,
+    bounced: Where,
+    now_about: int,
 ) -> datetime | None:
     first = select(func.min(_delivery.at).label("at")).select_from(_OF_MESSAGES)
     no_domain = first.where(*bounced, _delivery.meaning == "no-domain")

@@ -67,7 +67,9 @@ def address_of(connection: Connection, name: str) -> str | None:
 
 
 def clicked_lately(
-    connection: Connection, message_id: int, since: datetime
+    connection: Connection,
+    message_id: int,
+    since: datetime,
 ) -> set[str]:
     """Which links of a message were followed since an instant, by their names."""
     followed = select(_delivery.reason).where(

@@ -140,6 +140,11 @@ _AS_STORED: Mapping[str, Callable[[Any], Any]] = {
 MANY = 20
 
 
+def _shared(name: str) -> ColumnElement[Any]:
+    given = bindparam(f"new_{name}", type_=messages.c[name].type)
+    return given.label(name)
+
+
 def _insert_alike() -> ClauseElement:
     number = func.row_number().over(order_by=runs.c.id)
     own: dict[str, ColumnElement[Any]] = {
@@ -147,13 +152,7 @@ def _insert_alike() -> ClauseElement:
         "run_id": runs.c.id,
         "contact_id": runs.c.contact_id,
     }
-    shared = {
-        column.name: bindparam(f"new_{column.name}", type_=column.type)
-        for column in messages.columns
-    }
-    values = [
-        own[name] if name in own else shared[name].label(name) for name in COLUMNS
-    ]
+    values = [own[name] if name in own else _shared(name) for name in COLUMNS]
     found = select(*values).where(runs.c.id.in_(listed_in("ids")))
     columns = list(messages.columns)
     return insert(messages).from_select(
@@ -205,14 +204,18 @@ def _insert(connection: Connection, fresh: Sequence[OutboxMessage]) -> None:
     newest = connection.execute(_NEWEST).scalar() or 0
     few: list[OutboxMessage] = []
     for members in _grouped(fresh):
-        for number, message in enumerate(members, newest + 1):
-            message.id = number
+        _number(members, newest + 1)
         if len(members) < MANY:
             few += members
         else:
             _insert_many(connection, members, newest)
         newest += len(members)
     _INSERT.many(connection, [_stored(message, COLUMNS) for message in few])
+
+
+def _number(members: Iterable[OutboxMessage], first: int) -> None:
+    for number, message in enumerate(members, first):
+        message.id = number
 
 
 def _grouped(fresh: Sequence[OutboxMessage]) -> Iterable[list[OutboxMessage]]:
@@ -230,22 +233,10 @@ def _insert_many(
     members: Sequence[OutboxMessage],
     newest: int,
 ) -> None:
-    alike = _stored(members[0], ALIKE)
-    shared = {
-        f"new_{name}": value
-        for name, value in zip(
-            ALIKE,
-            alike,
-            strict=True,
-        )
-    }
+    alike = zip(ALIKE, _stored(members[0], ALIKE), strict=True)
+    shared = {f"new_{name}": value for name, value in alike}
     run_ids = numbers([message.run_id for message in members])
-    _INSERT_ALIKE.count(
-        connection,
-        ids=run_ids,
-        newest=newest,
-        **shared,
-    )
+    _INSERT_ALIKE.count(connection, ids=run_ids, newest=newest, **shared)
 
 
 # --- what may leave
@@ -363,11 +354,7 @@ def pending(
 
 def _highest(connection: Connection, channel: str, below: int) -> int | None:
     """The highest priority below one that a granted message of a channel has."""
-    ((highest,),) = _HIGHEST.rows(
-        connection,
-        channel=channel,
-        below=below,
-    )
+    ((highest,),) = _HIGHEST.rows(connection, channel=channel, below=below)
     return None if highest is None else int(highest)
 
 

@@ -73,7 +73,9 @@ _CLOSE = upsert(rate_limits, "closed_until", "refusals", "reason")
 
 
 def read(
-    connection: Connection, channel: str, domains: Collection[str]
+    connection: Connection,
+    channel: str,
+    domains: Collection[str],
 ) -> dict[str, float]:
     """When the next message of a channel, and to these of its domains, may begin.
 
@@ -121,9 +123,7 @@ def close(
     # Of many messages that are refused at once each says so.
     if known is not None and known.closed_until > millis(now) and not probed:
         return
-    # Whoever was quiet for the longest pause is forgiven: the count begins anew.
-    lately = known is not None and known.closed_until > millis(now - longest)
-    refusals = known.refusals + 1 if known is not None and lately else 1
+    refusals = _refusals_with_this(known, now - longest)
     row = {
         "channel": channel,
         "domain": domain,
@@ -133,6 +133,13 @@ def close(
         "reason": reason,
     }
     connection.execute(_CLOSE, row)
+
+
+def _refusals_with_this(known: _Refusals | None, forgiven: datetime) -> int:
+    # Whoever was quiet for the longest pause is forgiven: the count begins anew.
+    if known is None or known.closed_until <= millis(forgiven):
+        return 1
+    return known.refusals + 1
 
 
 def _refusals(connection: Connection, channel: str, domain: str) -> _Refusals | None:
@@ -160,20 +167,17 @@ def left_alone(connection: Connection, now: datetime) -> list[LeftAlone]:
     still = _limit.closed_until > millis(now)
     closed = select_as(rate_limits, _Closed).where(still)
     in_order = closed.order_by(_limit.domain, _limit.channel)
-    found = []
-    for row in typed_rows(connection, in_order, into=_Closed):
-        # Without a reason it is a rate of ours, and nobody's refusal.
-        if row.reason is not None:
-            until = from_millis(round(row.closed_until))
-            found.append(
-                LeftAlone(
-                    row.channel,
-                    row.domain,
-                    until,
-                    row.reason,
-                )
-            )
-    return found
+    # Without a reason it is a rate of ours, and nobody's refusal.
+    return [
+        _left_alone(row, row.reason)
+        for row in typed_rows(connection, in_order, into=_Closed)
+        if row.reason is not None
+    ]
+
+
+def _left_alone(row: _Closed, reason: str) -> LeftAlone:
+    until = from_millis(round(row.closed_until))
+    return LeftAlone(row.channel, row.domain, until, reason)
 
 
 def trouble(connection: Connection, channel: str) -> str | None:
@@ -190,7 +194,10 @@ def closed(connection: Connection, channel: str, now: datetime) -> str | None:
 
 
 def may_probe(
-    connection: Connection, channel: str, now: datetime, until: datetime
+    connection: Connection,
+    channel: str,
+    now: datetime,
+    until: datetime,
 ) -> bool:
     """Whether the one message that a closed channel is tried with is this caller's.
 

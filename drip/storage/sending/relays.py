@@ -9,10 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
+    ColumnElement,
     Connection,
+    Select,
     bindparam,
     delete,
     distinct,
@@ -150,14 +152,18 @@ def offer_again(connection: Connection, channel: str, now: datetime) -> None:
     It is as if they had not been.
     """
     own = _refusal.channel == channel
-    was_refused = _message.id.in_(select(_refusal.message_id).where(own))
-    waiting = select(_message.id).where(was_refused, _WAITS)
+    waiting = _refused_and_waiting(own)
     later = update(messages).where(
         _message.id.in_(waiting),
         _message.due_at > now,
     )
     connection.execute(later.values(due_at=now))
     connection.execute(delete(refusals).where(own, _refusal.message_id.in_(waiting)))
+
+
+def _refused_and_waiting(own: ColumnElement[bool]) -> Select[Any]:
+    was_refused = _message.id.in_(select(_refusal.message_id).where(own))
+    return select(_message.id).where(was_refused, _WAITS)
 
 
 def refused(
@@ -241,7 +247,9 @@ def doubted(connection: Connection) -> list[Doubted]:
 
 
 def known_to_work(
-    connection: Connection, channel: str, contact_ids: list[int]
+    connection: Connection,
+    channel: str,
+    contact_ids: list[int],
 ) -> int | None:
     """One of these contacts to whom a message has left by this channel before.
 

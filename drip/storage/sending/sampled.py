@@ -87,7 +87,10 @@ def _granted() -> Select[Any]:
     return (
         select(*_of_message(now), *_of_text())
         .select_from(_joined())
-        .where(in_state("pending"), _message.due_at <= now)
+        .where(
+            in_state("pending"),
+            _message.due_at <= now,
+        )
         # As the index has them.
         .order_by(_message.channel, _message.priority, _message.due_at, _message.id)
         .limit(bindparam("most"))
@@ -200,7 +203,10 @@ def granted(connection: Connection, now: datetime, most: int) -> list[Granted]:
 
 
 def sent(
-    connection: Connection, ids: Collection[int], fence: int, now: datetime
+    connection: Connection,
+    ids: Collection[int],
+    fence: int,
+    now: datetime,
 ) -> None:
     """These left, and it was known at once."""
     at = to_ms(now)
@@ -208,7 +214,10 @@ def sent(
 
 
 def through(
-    connection: Connection, run_ids: Collection[int], position: int, now: datetime
+    connection: Connection,
+    run_ids: Collection[int],
+    position: int,
+    now: datetime,
 ) -> None:
     """These runs are done: `position` is behind their last step."""
     ids = numbers(run_ids)

@@ -106,15 +106,18 @@ def _usage() -> Select[tuple[int, int, int, str, str | None, str, bool]]:
     ).where(_relevant())
 
 
+def _is_full(n: int) -> ColumnElement[bool]:
+    sent = type_coerce(_message.sent_at, BigInteger)
+    # It may have left up to a lease after what is noted.
+    left = func.count().filter(sent > _number(f"since{n}") - _LEASE_MS)
+    return left >= _number(f"limit{n}")
+
+
 # There are as many as a workspace has different numbers of limits: one or two.
 @lru_cache
 def _near_a_limit(limits: int) -> Prepared[int]:
     """For so many limits: the statement is as long as they are many."""
-    sent = type_coerce(_message.sent_at, BigInteger)
-    full = []
-    for n in range(limits):
-        left = func.count().filter(sent > _number(f"since{n}") - _LEASE_MS)
-        full.append(left >= _number(f"limit{n}"))
+    full = map(_is_full, range(limits))
     unsure = func.count().filter(not_(_PLAIN)) > 0
     by_contact = (
         select(_message.contact_id).where(_relevant()).group_by(_message.contact_id)
@@ -154,7 +157,10 @@ def near_a_limit(
 
 
 def uses_of(
-    connection: Connection, contact_ids: Collection[int], since: datetime, now: datetime
+    connection: Connection,
+    contact_ids: Collection[int],
+    since: datetime,
+    now: datetime,
 ) -> dict[int, list[Use]]:
     """The counted messages of these contacts, by contact.
 
@@ -174,25 +180,24 @@ def uses_of(
             found[contact].append(Use(first, last, channel, topic, campaign))
         else:
             unsure.add(contact)
-    if unsure:
-        ids = numbers(sorted(unsure))
-        for message in _UNSURE.rows(connection, ids=ids, since=to_ms(since)):
-            found[message.contact_id] += _uses(message, now)
+    for message in _unsure_messages(connection, unsure, since):
+        found[message.contact_id] += _uses(message, now)
     return found
 
 
+def _unsure_messages(
+    connection: Connection, contact_ids: Collection[int], since: datetime
+) -> list[UnsureMessage]:
+    if not contact_ids:
+        return []
+    ids = numbers(sorted(contact_ids))
+    return _UNSURE.rows(connection, ids=ids, since=to_ms(since))
+
+
 def _uses(message: UnsureMessage, now: datetime) -> Iterator[Use]:
-    about = (
-        message.channel,
-        message.topic,
-        message.campaign,
-    )
+    about = (message.channel, message.topic, message.campaign)
     for first, last in _times(message, now):
-        yield Use(
-            millis(first),
-            millis(last),
-            *about,
-        )
+        yield Use(millis(first), millis(last), *about)
 
 
 def _times(
