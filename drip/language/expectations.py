@@ -92,7 +92,7 @@ def _test(spot: Spot, name: str, given: _Given, model: TestModel) -> CampaignTes
         until=model.until,
         happens=tuple(_happens(spot.at("happens"), model.happens)),
         expect=tuple(_expect(spot.at("expect"), model.expect)),
-        place=spot.place,
+        place=spot.place(),
     )
 
 
@@ -236,7 +236,7 @@ def _happens(spot: Spot, data: Mapping[str, Any]) -> Iterator[Happening]:
             read = partial(phrases.event_name, name)
             event = item_spot.attempt(read, HOW_HAPPENS)
             if wall and event is not None:
-                yield Happening(wall, event, fields, item_spot.place)
+                yield Happening(wall, event, fields, item_spot.place())
 
 
 def _event_of(item: Data) -> tuple[str, dict[str, str]]:
@@ -266,7 +266,7 @@ def _expect(spot: Spot, data: Mapping[str, Any]) -> Iterator[Expected]:
                     HOW_EXPECTED,
                 )
             elif wall:
-                yield Expected(wall, line, item_spot.place)
+                yield Expected(wall, line, item_spot.place())
 
 
 def _day(text: str) -> date | None:

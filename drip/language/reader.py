@@ -167,10 +167,9 @@ class Spot:
         """The value under these keys and numbers of this one."""
         return Spot(self.document, (*self.route, *names))
 
-    @property
-    def place(self) -> Place:
-        """Where the value stands."""
-        return self.document.place(self.route)
+    def place(self, *, key: bool = False) -> Place:
+        """Where the value stands, or its key."""
+        return self.document.place(self.route, key=key)
 
     def items(self, data: Data | None) -> Iterator[tuple[Spot, Data]]:
         """One value, or each of a list of them, with its spot; nothing for None."""
