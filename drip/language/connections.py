@@ -14,7 +14,7 @@ from drip.core.providers import PROVIDERS as MAIL_PROVIDERS
 from drip.core.rates import Rates, read_rates
 from drip.core.settings import NOTICES, Webhook
 from drip.errors import nearest
-from drip.language.reader import Document, Route
+from drip.language.reader import Document, Spot
 from drip.language.settings_models import SettingsModel, WebhookModel
 
 # Options by these names are never written out: files are read, shared and kept in git.
@@ -36,27 +36,25 @@ def read_transports(
 ) -> dict[str, Mapping[str, str]]:
     """The options of each channel's transport."""
     for channel, options in model.transports.items():
-        route = ("transports", channel)
+        spot = document.at("transports", channel)
         if channel not in CHANNELS:
-            document.problem(
-                route,
+            spot.problem(
                 f"there is no channel `{channel}`",
                 nearest(channel, CHANNELS),
                 key=True,
             )
-        check_options(document, route, options)
+        check_options(spot, options)
     return dict(model.transports)
 
 
-def check_options(document: Document, route: Route, options: Mapping[str, Any]) -> None:
+def check_options(spot: Spot, options: Mapping[str, Any]) -> None:
     """Options are plain values, and no secrets."""
     for name, value in options.items():
         if not isinstance(value, str):
-            document.problem((*route, name), "a plain value is expected here")
+            spot.at(name).problem("a plain value is expected here")
         elif SECRETS.search(name) and not value.startswith("secret:"):
-            variable = f"{route[-1]}_{name}".upper()
-            document.problem(
-                (*route, name),
+            variable = f"{spot.route[-1]}_{name}".upper()
+            spot.at(name).problem(
                 f"the {name} itself must not stand in this file",
                 f"write `{name}: secret:{variable}` and put it into the environment "
                 f"variable {variable}",
@@ -74,12 +72,8 @@ def read_transport_rates(document: Document, model: SettingsModel) -> dict[str, 
             found[channel] = read_rates(*given)
         except ValueError as wrong:
             name = next(name for name in RATES if name in options)
-            route: Route = ("transports", channel, name)
-            document.problem(
-                route,
-                str(wrong),
-                HOW_RATES,
-            )
+            spot = document.at("transports", channel, name)
+            spot.problem(str(wrong), HOW_RATES)
     return found
 
 
@@ -101,7 +95,7 @@ def read_inbound(document: Document, model: SettingsModel) -> Mapping[str, str]:
             f"`inbound` needs `{missing[0]}`",
             key=True,
         )
-    check_options(document, ("inbound",), options)
+    check_options(document.at("inbound"), options)
     return dict(options)
 
 
@@ -110,10 +104,10 @@ def read_providers(
 ) -> Mapping[str, Mapping[str, str]]:
     """What is needed to check what each provider of mail posts."""
     for provider, options in model.providers.items():
-        route: Route = ("providers", provider)
+        spot = document.at("providers", provider)
         if provider not in PROVIDERS:
             document.unknown(
-                route,
+                spot.route,
                 "provider",
                 provider,
                 PROVIDERS,
@@ -124,32 +118,29 @@ def read_providers(
         # With less anybody could post in the provider's name; more would do nothing.
         for name in sorted(set(options) ^ set(needed)):
             what = "has no" if name in options else "needs"
-            document.problem(
-                route,
+            spot.problem(
                 f"`{provider}` {what} `{name}`",
                 f"it takes {', '.join(needed)}",
                 key=True,
             )
-        check_options(document, route, options)
+        check_options(spot, options)
     return dict(model.providers)
 
 
 def read_webhooks(document: Document, model: SettingsModel) -> dict[str, Webhook]:
     """The programs that hear of what happens."""
     return {
-        name: _webhook(document, name, webhook)
+        name: _webhook(document.at("webhooks", name), name, webhook)
         for name, webhook in model.webhooks.items()
     }
 
 
-def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
+def _webhook(spot: Spot, name: str, model: WebhookModel) -> Webhook:
     """One program, with what it wants to hear."""
-    route: Route = ("webhooks", name)
-    kinds = _kinds(document, (*route, "on"), model.on)
+    kinds = _kinds(spot.at("on"), model.on)
     if not model.secret.startswith("secret:"):
         variable = f"{name.upper()}_HOOK"
-        document.problem(
-            (*route, "secret"),
+        spot.at("secret").problem(
             "the secret itself must not stand in this file",
             f"write `secret: secret:{variable}` and put it into that environment "
             "variable",
@@ -160,18 +151,17 @@ def _webhook(document: Document, name: str, model: WebhookModel) -> Webhook:
         secret=model.secret,
         kinds=kinds,
         private=model.private == "yes",
-        place=document.place(route, key=True),
+        place=spot.place(key=True),
     )
 
 
-def _kinds(document: Document, route: Route, data: Any) -> frozenset[str]:
+def _kinds(spot: Spot, data: Any) -> frozenset[str]:
     """What another program hears of, from a list or `sent, bounced`."""
     asked = data if isinstance(data, list) else str(data).split(",")
     # One line is what people write; a list is what programs write.
     kinds = frozenset(str(kind).strip() for kind in asked)
     for kind in sorted(kinds - set(NOTICES)):
-        document.problem(
-            route,
+        spot.problem(
             f"nobody can be told of `{kind}`",
             nearest(kind, NOTICES, what="kinds"),
         )
@@ -180,7 +170,7 @@ def _kinds(document: Document, route: Route, data: Any) -> frozenset[str]:
 
 def read_alarms(document: Document, model: SettingsModel) -> Mapping[str, str]:
     """The transport that tells an operator, and whom."""
-    check_options(document, ("alarms",), model.alarms)
+    check_options(document.at("alarms"), model.alarms)
     if model.alarms and "use" not in model.alarms:
         document.problem(
             ("alarms",),

@@ -20,7 +20,7 @@ from drip.language import phrases
 from drip.language.conditions import VERBS, Names, Scope, condition
 from drip.language.data import NAME, DataSection
 from drip.language.public_holidays import public_holidays
-from drip.language.reader import Document, Route, items_at
+from drip.language.reader import Document, Spot
 from drip.language.settings_models import CounterModel, SettingsModel, SurveyModel
 
 # These names are put into addresses of pages and into links, and stay readable there.
@@ -83,19 +83,21 @@ def read_coupons(document: Document, model: SettingsModel) -> dict[str, Coupon]:
 
 def read_surveys(document: Document, model: SettingsModel) -> dict[str, Survey]:
     """Questions with their range of answers."""
-    found = {key: _survey(document, key, own) for key, own in model.surveys.items()}
-    return {key: survey for key, survey in found.items() if survey}
+    found: dict[str, Survey] = {}
+    for key, own in model.surveys.items():
+        survey = _survey(document.at("surveys", key), key, own)
+        if survey:
+            found[key] = survey
+    return found
 
 
-def _survey(document: Document, key: str, model: SurveyModel) -> Survey | None:
+def _survey(spot: Spot, key: str, model: SurveyModel) -> Survey | None:
     """One survey; None where its scores are no range."""
-    route: Route = ("surveys", key)
     found = SCORES.fullmatch(model.scores)
     lowest, highest = (int(found[1]), int(found[2])) if found else (0, 0)
     # Each answer is a link of its own in the mail.
     if not lowest < highest <= HIGHEST_SCORE:
-        document.problem(
-            (*route, "scores"),
+        spot.at("scores").problem(
             f"`{model.scores}` is not a range of scores like 1-5 or 0-10",
         )
         return None
@@ -104,7 +106,7 @@ def _survey(document: Document, key: str, model: SurveyModel) -> Survey | None:
         question=model.question,
         lowest=lowest,
         highest=highest,
-        place=document.place(route, key=True),
+        place=spot.place(key=True),
     )
 
 
@@ -126,20 +128,19 @@ def read_counters(
                 f"{sentence}, and no name that is taken",
                 key=True,
             )
-        found[key] = _counter(document, key, counter)
+        found[key] = _counter(document.at("counters", key), key, counter)
     return found
 
 
-def _counter(document: Document, key: str, model: CounterModel) -> Counter:
+def _counter(spot: Spot, key: str, model: CounterModel) -> Counter:
     """One counter with the events that change it."""
-    route: Route = ("counters", key)
     return Counter(
         key=key,
-        add=_events(document, (*route, "add"), model.add),
-        subtract=_events(document, (*route, "subtract"), model.subtract),
-        reset=_events(document, (*route, "reset"), model.reset),
+        add=_events(spot.at("add"), model.add),
+        subtract=_events(spot.at("subtract"), model.subtract),
+        reset=_events(spot.at("reset"), model.reset),
         field=model.field,
-        place=document.place(route, key=True),
+        place=spot.place(key=True),
     )
 
 
@@ -149,14 +150,14 @@ def _is_field(key: str, data: DataSection) -> bool:
     return own or key in data.fields
 
 
-def _events(document: Document, route: Route, data: Any) -> tuple[str, ...]:
+def _events(spot: Spot, data: Any) -> tuple[str, ...]:
     """The events of a key, one or a list."""
     found: list[str] = []
-    for _, item in items_at(route, data):
+    for _, item in spot.items(data):
         try:
             found.append(phrases.event_name(str(item)))
         except ValueError as wrong:
-            document.problem(route, str(wrong))
+            spot.problem(str(wrong))
     return tuple(found)
 
 
@@ -169,14 +170,13 @@ def read_segments(
     """The segments, each after those that it is made of."""
     read: dict[str, Condition] = {}
     for key, data in model.segments.items():
-        route: Route = ("segments", key)
+        spot = document.at("segments", key)
         if not NAME.fullmatch(key):
-            document.problem(
-                route,
+            spot.problem(
                 f"`{key}` cannot name a segment: small letters, digits and _",
                 key=True,
             )
-        if found := condition(document, route, data, Scope(names)):
+        if found := condition(document, spot.route, data, Scope(names)):
             read[key] = found
     ordering = _SegmentOrdering(document, read)
     for key in read:
@@ -216,11 +216,7 @@ class _SegmentOrdering:
                 yield leaf.name
 
     def _problem(self, key: str, sentence: str) -> None:
-        self.document.problem(
-            ("segments", key),
-            sentence,
-            key=True,
-        )
+        self.document.at("segments", key).problem(sentence, key=True)
 
 
 # --- holidays
@@ -229,25 +225,24 @@ class _SegmentOrdering:
 def read_holidays(document: Document, data: Any) -> frozenset[date]:
     """Those of a country (`US`, or with its part `DE-BY`), and single dates."""
     found: set[date] = set()
-    for route, item in items_at(("holidays",), data):
+    for spot, item in document.at("holidays").items(data):
         if isinstance(item, str) and COUNTRY.fullmatch(item):
-            found |= _of_country(document, route, item)
+            found |= _of_country(spot, item)
             continue
         help = "a country of two letters, or dates like 2026-12-24"
-        day = document.attempt(route, partial(parse_date, str(item)), help)
+        day = spot.attempt(partial(parse_date, str(item)), help)
         if day:
             found.add(day)
     return frozenset(found)
 
 
-def _of_country(document: Document, route: Route, code: str) -> set[date]:
+def _of_country(spot: Spot, code: str) -> set[date]:
     country, _, part = code.upper().partition("-")
     try:
         return public_holidays(country, part or None, HOLIDAY_YEARS)
     except NotImplementedError:
         # The library's word for a country that it does not have.
-        document.problem(
-            route,
+        spot.problem(
             f"the holidays of `{code}` are not known",
             "name a country like US, or dates",
         )

@@ -19,7 +19,7 @@ from drip.errors import nearest
 from drip.language import phrases
 from drip.language.campaign_models import TestModel
 from drip.language.models import read_model
-from drip.language.reader import Data, Document, Route, items_at
+from drip.language.reader import Data, Document, Spot
 
 # Of the time that a test plays: each day is simulated while somebody waits.
 MOST_DAYS = 5 * 366
@@ -48,43 +48,36 @@ def read_tests(
 ) -> tuple[CampaignTest, ...]:
     """The tests of a campaign about `record`; problems are then in `document`."""
     found: list[CampaignTest] = []
-    for number, (route, data) in enumerate(items_at(("tests",), items), 1):
-        model = read_model(TestModel, document, data, route)
+    tests = document.at("tests").items(items)
+    for number, (spot, data) in enumerate(tests, 1):
+        model = read_model(TestModel, document, data, spot.route)
         if model is None:
             continue
         if "expect" not in model.model_fields_set:
-            document.problem(
-                route,
+            spot.problem(
                 "`expect` is missing here",
                 "add `expect:`; `expect: {}` says that nothing happens",
             )
-        _check_until(document, route, model)
+        _check_until(spot, model)
         name = model.name or f"test {number}"
-        given = _Given(document, settings, (*route, "given"), record, model.given)
-        found.append(_test(document, route, name, given, model))
+        given = _Given(spot.at("given"), settings, record, model.given)
+        found.append(_test(spot, name, given, model))
     return tuple(found)
 
 
-def _check_until(document: Document, route: Route, model: TestModel) -> None:
+def _check_until(spot: Spot, model: TestModel) -> None:
     """That a test ends within a time that can be played."""
     # A test without `until` looks 30 days beyond its last line.
     times = [*model.happens, *model.expect]
     days = [day for text in times if (day := _day(text))]
     if model.until and days and (model.until - min(days)).days > MOST_DAYS:
-        document.problem(
-            (*route, "until"),
+        spot.at("until").problem(
             "a test looks at most five years ahead",
             "name a nearer day",
         )
 
 
-def _test(
-    document: Document,
-    route: Route,
-    name: str,
-    given: _Given,
-    model: TestModel,
-) -> CampaignTest:
+def _test(spot: Spot, name: str, given: _Given, model: TestModel) -> CampaignTest:
     """One test from its parts."""
     given.check_names()
     return CampaignTest(
@@ -97,9 +90,9 @@ def _test(
         segments=given.segments(),
         today=given.today(),
         until=model.until,
-        happens=tuple(_happens(document, (*route, "happens"), model.happens)),
-        expect=tuple(_expect(document, (*route, "expect"), model.expect)),
-        place=document.place(route),
+        happens=tuple(_happens(spot.at("happens"), model.happens)),
+        expect=tuple(_expect(spot.at("expect"), model.expect)),
+        place=spot.place(),
     )
 
 
@@ -110,9 +103,8 @@ def _test(
 class _Given:
     """`given:`, key by key."""
 
-    document: Document
+    spot: Spot
     settings: Settings
-    route: Route
     record: str | None
     data: Mapping[str, Any]
 
@@ -122,8 +114,7 @@ class _Given:
         known = [*GIVEN, *self.settings.counters, *records]
         for name in self.data:
             if name not in known:
-                self._problem(
-                    (name,),
+                self.spot.at(name).problem(
                     f"there is nothing `{name}` to give here",
                     nearest(name, known),
                     key=True,
@@ -133,7 +124,7 @@ class _Given:
         """The values of a contact or record, as written; empty for `unknown`."""
         data = self.data.get(owner, {})
         if not isinstance(data, dict):
-            self._problem((owner,), "fields with their values are expected here")
+            self.spot.at(owner).problem("fields with their values are expected here")
             return {}
         found: dict[str, str] = {}
         for name, text in data.items():
@@ -149,19 +140,19 @@ class _Given:
         text: Any,
     ) -> str | None:
         """A field's value as written; None where it cannot be given."""
-        here: Route = (owner, name)
+        here = self.spot.at(owner, name)
         known = self.settings.fields.get(owner, {})
         if not self._can_be_given(owner, name):
             return None
         if not isinstance(text, str):
-            self._problem(here, "a plain value is expected here")
+            here.problem("a plain value is expected here")
             return None
         if text == "unknown":
             return ""
         try:
             parse(known[name], text)
         except ValueError as wrong:
-            self._problem(here, str(wrong))
+            here.problem(str(wrong))
             return None
         return text
 
@@ -169,16 +160,14 @@ class _Given:
         """Whether a field is one of the file's own, and not worked out."""
         known = self.settings.fields.get(owner, {})
         if f"{owner}.{name}" in self.settings.derived:
-            self._problem(
-                (owner, name),
+            self.spot.at(owner, name).problem(
                 f"`{name}` follows from other fields, so it cannot be given",
                 "give those that it follows from",
                 key=True,
             )
             return False
         if name not in known:
-            self._problem(
-                (owner, name),
+            self.spot.at(owner, name).problem(
                 f"there is no field `{owner}.{name}`",
                 nearest(name, known, what="fields"),
                 key=True,
@@ -193,7 +182,7 @@ class _Given:
             if name not in self.data:
                 continue
             read = partial(phrases.count, str(self.data[name]))
-            number = self.document.attempt((*self.route, name), read)
+            number = self.spot.at(name).attempt(read)
             if number is not None:
                 found[name] = number
         return found
@@ -205,8 +194,7 @@ class _Given:
             return {}
         for name, text in data.items():
             if name not in known or text not in ("yes", "no"):
-                self._problem(
-                    ("topics", name),
+                self.spot.at("topics", name).problem(
                     "a topic with `yes` or `no`",
                     nearest(name, known, what="topics"),
                     key=True,
@@ -215,21 +203,16 @@ class _Given:
 
     def words(self, name: str) -> tuple[str, ...]:
         """One word or a list of them."""
-        items = items_at((*self.route, name), self.data.get(name))
+        items = self.spot.at(name).items(self.data.get(name))
         return tuple(str(word) for _, word in items)
 
     def segments(self) -> tuple[str, ...]:
         """The segments that the contact is in."""
         names, known = self.words("in_segment"), self.settings.segments
-        route: Route = (*self.route, "in_segment")
+        here = self.spot.at("in_segment")
         for name in names:
             if name not in known:
-                self.document.unknown(
-                    route,
-                    "segment",
-                    name,
-                    known,
-                )
+                here.unknown("segment", name, known)
         return names
 
     def today(self) -> date | None:
@@ -237,40 +220,23 @@ class _Given:
         text = self.data.get("today")
         if text is None:
             return None
-        route: Route = (*self.route, "today")
-        return self.document.attempt(route, lambda: parse_date(str(text)))
-
-    def _problem(
-        self,
-        route: Route,
-        sentence: str,
-        help: str | None = None,
-        *,
-        key: bool = False,
-    ) -> None:
-        self.document.problem(
-            (*self.route, *route),
-            sentence,
-            help,
-            key=key,
-        )
+        return self.spot.at("today").attempt(lambda: parse_date(str(text)))
 
 
 # --- what happens, and what must come of it
 
 
-def _happens(
-    document: Document, route: Route, data: Mapping[str, Any]
-) -> Iterator[Happening]:
+def _happens(spot: Spot, data: Mapping[str, Any]) -> Iterator[Happening]:
     """`happens:`, the events in the order of the file."""
     for text, value in data.items():
-        wall = _wall(document, (*route, text), text)
-        for item_route, item in items_at((*route, text), value):
+        line_spot = spot.at(text)
+        wall = _wall(line_spot, text)
+        for item_spot, item in line_spot.items(value):
             name, fields = _event_of(item)
             read = partial(phrases.event_name, name)
-            event = document.attempt(item_route, read, HOW_HAPPENS)
+            event = item_spot.attempt(read, HOW_HAPPENS)
             if wall and event is not None:
-                yield Happening(wall, event, fields, document.place(item_route))
+                yield Happening(wall, event, fields, item_spot.place())
 
 
 def _event_of(item: Data) -> tuple[str, dict[str, str]]:
@@ -286,23 +252,21 @@ def _event_of(item: Data) -> tuple[str, dict[str, str]]:
     return str(item.get("event", "")), fields
 
 
-def _expect(
-    document: Document, route: Route, data: Mapping[str, Any]
-) -> Iterator[Expected]:
+def _expect(spot: Spot, data: Mapping[str, Any]) -> Iterator[Expected]:
     """`expect:`, the lines of the timeline."""
     for text, value in data.items():
-        wall = _wall(document, (*route, text), text)
-        for item_route, item in items_at((*route, text), value):
+        line_spot = spot.at(text)
+        wall = _wall(line_spot, text)
+        for item_spot, item in line_spot.items(value):
             # A line folded over two in YAML is still one line of the timeline.
             line = " ".join(str(item).split())
             if not isinstance(item, str) or not EXPECTED.fullmatch(line):
-                document.problem(
-                    item_route,
+                item_spot.problem(
                     f"`{str(item)[:60]}` is not a line of a timeline",
                     HOW_EXPECTED,
                 )
             elif wall:
-                yield Expected(wall, line, document.place(item_route))
+                yield Expected(wall, line, item_spot.place())
 
 
 def _day(text: str) -> date | None:
@@ -313,13 +277,12 @@ def _day(text: str) -> date | None:
         return None
 
 
-def _wall(document: Document, route: Route, text: str) -> datetime | None:
+def _wall(spot: Spot, text: str) -> datetime | None:
     """The time of a line, on the sample contact's clock."""
     try:
         return phrases.date_time(text)
     except ValueError:
-        document.problem(
-            route,
+        spot.problem(
             f"`{text[:60]}` is not a time like `2026-07-08 15:10`",
             key=True,
         )

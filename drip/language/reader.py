@@ -151,6 +151,53 @@ class Document:
         """Whether anything is wrong beyond warnings and notes."""
         return any(problem.level == "error" for problem in self.problems)
 
+    def at(self, *names: str | int) -> Spot:
+        """The value under these keys and numbers."""
+        return Spot(self, names)
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """A value of a document, by its route: what is wrong there is said of it."""
+
+    document: Document
+    route: Route
+
+    def at(self, *names: str | int) -> Spot:
+        """The value under these keys and numbers of this one."""
+        return Spot(self.document, (*self.route, *names))
+
+    def place(self, *, key: bool = False) -> Place:
+        """Where the value stands, or its key."""
+        return self.document.place(self.route, key=key)
+
+    def items(self, data: Data | None) -> Iterator[tuple[Spot, Data]]:
+        """One value, or each of a list of them, with its spot; nothing for None."""
+        for route, item in items_at(self.route, data):
+            yield Spot(self.document, route), item
+
+    def problem(
+        self,
+        sentence: str,
+        help: str | None = None,
+        *,
+        key: bool = False,
+    ) -> None:
+        """Adds a problem of the value, or of its key."""
+        self.document.problem(self.route, sentence, help, key=key)
+
+    def attempt(
+        self,
+        read: Callable[[], Result],
+        help: str | None = None,
+    ) -> Result | None:
+        """What `read` returns; None where it raises ValueError, which is said here."""
+        return self.document.attempt(self.route, read, help)
+
+    def unknown(self, what: str, name: str, known: Iterable[str]) -> None:
+        """Adds that there is no such topic, sender, … of this name."""
+        self.document.unknown(self.route, what, name, known)
+
 
 def declare(section: str) -> str:
     """The remedy for a name that exists nowhere."""
