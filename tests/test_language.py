@@ -156,6 +156,12 @@ def test_pydantics_own_words_never_reach_a_user(world: Worlds) -> None:
                 assert word not in each, each
 
 
+def test_a_channel_that_is_no_word_is_a_problem_as_any_other(world: Worlds) -> None:
+    text = "name: C\ntopic: news\nsteps:\n  - send: a\n    channel: [email, { sms: yes }]\n"
+    (found,) = [line for line in problems(world, text) if line.startswith("5: ")]
+    assert "there is no channel" in found
+
+
 def test_the_good_files_go_on_when_one_is_broken(world: Worlds) -> None:
     made = world(
         {"card": CARD, "broken": "name: [", "other": CARD.replace("card", "card")}

@@ -51,7 +51,8 @@ class StepContext:
         """One channel or a list of them, without those that there are not."""
         found: list[str] = []
         for item_route, item in items_at(route, data):
-            if item not in CHANNELS:
+            # A mapping can be in a list, and cannot be looked up.
+            if str(item) not in CHANNELS:
                 self.problem(
                     item_route,
                     f"there is no channel `{short(item)}`",
