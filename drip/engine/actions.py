@@ -326,12 +326,11 @@ def _pause(
     passage: Passage,
     now: datetime,
 ) -> TopicsPaused:
-    holidays = passage.facts.settings.holidays
     until = later(
         now,
         step.duration,
         passage.zone,
-        holidays,
+        passage.facts.settings.holidays,
     )
     return TopicsPaused(
         passage.contact.id,

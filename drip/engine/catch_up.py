@@ -362,17 +362,19 @@ def _change(counter: Counter, name: str, fields: dict[str, str]) -> int | None:
 
 
 def _amount(counter: Counter, fields: dict[str, str]) -> int:
-    """One, or what the event's field says.
-
-    A field that is missing or no number adds nothing.
-    """
+    """One, or what the event's field says; nothing, if that is too much to be meant."""
     if counter.field is None:
         return 1
+    number = _number_in(fields, counter.field)
+    return round(number) if abs(number) <= MOST_AT_ONCE else 0
+
+
+def _number_in(fields: dict[str, str], name: str) -> int | float:
+    """Zero, if the field is missing or no number."""
     try:
-        number = parse_number(fields.get(counter.field, ""))
+        return parse_number(fields.get(name, ""))
     except ValueError:
         return 0
-    return round(number) if abs(number) <= MOST_AT_ONCE else 0
 
 
 # --- segments

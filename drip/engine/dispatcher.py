@@ -71,6 +71,10 @@ class Dispatcher:
         # First what is known here alone: a message whose end is not stored looks as if it was
         # left behind.
         self.store()
+        self._look_after_left_behind(campaign_set)
+        return self.hand_over(campaign_set)
+
+    def _look_after_left_behind(self, campaign_set: CampaignSet) -> None:
         with self.database.write() as connection:
             reap(
                 connection,
@@ -79,7 +83,6 @@ class Dispatcher:
                 self.clock(),
             )
             hold_unproven(connection, self.clock())
-        return self.hand_over(campaign_set)
 
     def store(self) -> None:
         """Stores how messages ended that could not be stored: the disk may be full.

@@ -278,7 +278,10 @@ class EndRecorder:
                 end.id,
                 self.now,
             )
-            return
+        else:
+            self._held_unknown(end)
+
+    def _held_unknown(self, end: AttemptEnd) -> None:
         campaign = end.campaign
         sentence = (
             f"A message of {campaign} may have left or not, and is held ({end.quoted})."

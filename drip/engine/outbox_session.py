@@ -117,18 +117,25 @@ class OutboxSession:
         now = self.clock()
         with self.database.write() as connection:
             if sentence:
-                channel = self.channel
-                alarm(
-                    connection,
-                    log,
-                    "slow-answer",
-                    channel,
-                    sentence,
-                    now,
-                    SLOW,
-                )
+                self._alarm_slow(connection, sentence, now)
             else:
                 alarms.over(connection, ["slow-answer"], now)
+
+    def _alarm_slow(
+        self,
+        connection: Connection,
+        sentence: str,
+        now: datetime,
+    ) -> None:
+        alarm(
+            connection,
+            log,
+            "slow-answer",
+            self.channel,
+            sentence,
+            now,
+            SLOW,
+        )
 
     def turn(
         self,
@@ -277,10 +284,19 @@ class OutboxSession:
         """Whether it was begun, and there is still time: committing may take long."""
         if check and in_time(ready, check, now):
             return True
+        self._keep_back(message, ready, check)
+        return False
+
+    def _keep_back(
+        self,
+        message: Message,
+        ready: Ready,
+        check: LastCheck | None,
+    ) -> None:
+        """What was begun is ended too, or it would look as if it was left behind."""
         del self._in_hand[message.message_id]
         if check:
             self._ended.append(AttemptEnd(ready, STALE))
-        return False
 
     def _keep_links(
         self,

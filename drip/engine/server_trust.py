@@ -163,8 +163,11 @@ class ServerTrust:
         # One refusal may well be about the recipient: a list has dead addresses.
         if count < MOST_REFUSED:
             return
-        sentence = (
+        result.stuck(self._about_us(count, answer), REFUSES, COSTLY)
+
+    def _about_us(self, count: int, answer: str) -> str:
+        # Servers repeat the address that they refuse; a log is no place for it.
+        return (
             f"The mail server {self.relay} has refused {count} recipients and taken "
             f"nobody since, so this may be about us ({without_addresses(answer)})."
         )
-        result.stuck(sentence, REFUSES, COSTLY)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from operator import attrgetter
@@ -24,7 +24,7 @@ from drip.core.campaign import (
 from drip.core.channels import CHANNELS
 from drip.core.conditions import All
 from drip.core.fields import parse
-from drip.core.settings import Settings
+from drip.core.settings import Segment, Settings
 from drip.core.steps import SendStep, Step, Task
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
@@ -170,16 +170,20 @@ class Stage:
     def _staged(self, test: CampaignTest) -> Settings:
         """The settings with the given segments open to everybody."""
         settings = self._settings
-        opened = {
-            key: replace(settings.segments[key], condition=All(()))
-            for key in test.segments
-            if key in settings.segments
-        }
+        opened = _opened(settings.segments, test.segments)
         return replace(
             settings,
             segments={**settings.segments, **opened},
             version=f"{settings.version}/{test.name}",
         )
+
+
+def _opened(segments: Mapping[str, Segment], keys: Iterable[str]) -> dict[str, Segment]:
+    return {
+        key: replace(segments[key], condition=All(()))
+        for key in keys
+        if key in segments
+    }
 
 
 class _Forgiving(Templates):

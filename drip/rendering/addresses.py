@@ -194,8 +194,12 @@ def _filtered(
     line: int,
 ) -> nodes.Filter:
     """The beginning of an address as one expression, looked at by `leading`."""
-    whole = parts[0] if len(parts) == 1 else nodes.Concat(parts, lineno=line)
+    whole = _joined(parts, line)
     return nodes.Filter(whole, LEADING, [], [], None, None, lineno=line)
+
+
+def _joined(parts: list[nodes.Expr], line: int) -> nodes.Expr:
+    return parts[0] if len(parts) == 1 else nodes.Concat(parts, lineno=line)
 
 
 def _as_text(parts: list[nodes.Expr]) -> str:

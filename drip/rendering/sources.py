@@ -152,8 +152,11 @@ class TemplateFolder:
         return [
             f"{FOLDER}/{path.relative_to(self.folder).as_posix()}"
             for path in paths_below(self.folder)
-            if not path.name.startswith(".") and not inside(path, self.folder)
+            if self._is_stray(path)
         ]
+
+    def _is_stray(self, path: Path) -> bool:
+        return not path.name.startswith(".") and not inside(path, self.folder)
 
     # --- dated content
 
