@@ -134,13 +134,16 @@ class EndRecorder:
             notices,
             self.now,
         )
-        assigned = [
+        tasks.add(self.connection, self._assigned(ends))
+        self.result.sent += len(ends)
+
+    def _assigned(self, ends: Sequence[AttemptEnd]) -> list[dict[str, Any]]:
+        """The tasks that messages became: work for a person in place of a message."""
+        return [
             _task(end.ready, end.receipt, self.now)
             for end in ends
             if isinstance(end.receipt, Assigned)
         ]
-        tasks.add(self.connection, assigned)
-        self.result.sent += len(ends)
 
     def _ends(self, end: AttemptEnd) -> bool:
         """Stores an end that is not `sent`; whether the message's run can go on."""
@@ -171,11 +174,13 @@ class EndRecorder:
         )
         # Asked of the database, and for these few alone: each question counts a refusal.
         if needs_proof(receipt, outcome) and self._proves_nothing(end):
-            proven = self.trust.has_accepted(self.connection)
-            return (
-                replace(PROVISIONAL, again=NextTry.AT_ONCE) if proven else PROVISIONAL
-            )
+            return self._provisional()
         return outcome
+
+    def _provisional(self) -> Outcome:
+        """Once more at once, where the server has taken somebody meanwhile."""
+        proven = self.trust.has_accepted(self.connection)
+        return replace(PROVISIONAL, again=NextTry.AT_ONCE) if proven else PROVISIONAL
 
     def _resent(self, message: OutboxMessage, receipt: Receipt) -> int:
         """After how many attempts it may have left, where that matters."""

@@ -127,15 +127,13 @@ class ServerTrust:
             return True
         if self.relay is None:
             return False
-        if (
-            self.refused_in_row(
-                connection,
-                ready,
-                answer,
-                now,
-            )
-            < MOST_REFUSED
-        ):
+        in_row = self.refused_in_row(
+            connection,
+            ready,
+            answer,
+            now,
+        )
+        if in_row < MOST_REFUSED:
             return False
         # From here on it has to show anew that it takes anybody.
         self.accepts = self.known = False
