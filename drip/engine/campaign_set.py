@@ -92,7 +92,7 @@ class CampaignSet:
     def running(self) -> Iterator[Campaign]:
         """The campaigns in force, and those of their versions that somebody is in, as far as these were read."""
         yield from self.campaigns.values()
-        yield from (each for each in self._versions.values() if each)
+        yield from filter(None, self._versions.values())
 
     def sets(self) -> dict[str, Condition | Rank]:
         """Every segment and rank that something asks for, each after those that it is made of. Worked out once."""
@@ -118,7 +118,7 @@ class CampaignSet:
         """Whether some campaign keeps its slots free ahead."""
         if self._reserves is None:
             self._reserves = any(
-                each.reserve is not None for each in self.campaigns.values()
+                campaign.reserve is not None for campaign in self.campaigns.values()
             )
         return self._reserves
 
@@ -172,7 +172,9 @@ class CampaignSet:
     def entering(self) -> list[Campaign]:
         """The campaigns that new people may enter now, in order of their names."""
         return [
-            each for _, each in sorted(self.campaigns.items()) if not self.paused(each)
+            campaign
+            for _, campaign in sorted(self.campaigns.items())
+            if not self.paused(campaign)
         ]
 
 
@@ -185,11 +187,12 @@ def _collect(
     condition: Condition,
     found: dict[str, Condition | Rank],
 ) -> None:
-    for each in leaves(condition):
-        if isinstance(each, Member) and each.rank:
-            found.setdefault(each.name, each.rank)
-        elif isinstance(each, Member):
-            _collect_segment(settings, each.name, found)
+    members = [leaf for leaf in leaves(condition) if isinstance(leaf, Member)]
+    for member in members:
+        if member.rank:
+            found.setdefault(member.name, member.rank)
+        else:
+            _collect_segment(settings, member.name, found)
 
 
 def _collect_segment(
@@ -228,7 +231,7 @@ def open_campaign_set(
     settle_zones(connection)
     webhook_outbox.want(
         connection,
-        {key: each.kinds for key, each in campaign_set.settings.webhooks.items()},
+        {key: hook.kinds for key, hook in campaign_set.settings.webhooks.items()},
     )
     return campaign_set
 

@@ -258,17 +258,20 @@ def _anchors(settings: Settings, dated: DatedRun, day: str | None) -> list[date 
     )
     if value is None:
         return []
-    year = dated.anchor.year
-    # A yearly day that is moved over the turn of the year belongs to the year beside.
-    years = (year, year + 1, year - 1) if dated.trigger.date.steps else (year,)
     return [
         anchor_date(
             dated.trigger,
             value,
             year,
         )
-        for year in years
+        for year in _years(dated)
     ]
+
+
+def _years(dated: DatedRun) -> Sequence[int]:
+    year = dated.anchor.year
+    # A yearly day that is moved over the turn of the year belongs to the year beside.
+    return (year, year + 1, year - 1) if dated.trigger.date.steps else (year,)
 
 
 def _nearest(before: date, anchors: Sequence[date | None]) -> date | None:
@@ -289,24 +292,21 @@ def _ends(
 ) -> Reason | None:
     """Why a run does not go on from its new date, if so."""
     campaign, trigger = dated.campaign, dated.trigger
-    if (
-        anchor is None
-        or entry_instant(
-            campaign,
-            anchor,
-            zone_name,
-        )
-        > now
-    ):
+    if anchor is None or entry_instant(campaign, anchor, zone_name) > now:
         name = trigger.name or dated.field
         sentence = f"{name} is now {anchor or 'unknown'}"
         return Reason("date-moved", sentence, campaign.place)
-    day = anchor.isoformat()
-    moved = replace(dated.run, anchor=day, occurrence=day)
-    if runs.occurrence_taken(connection, moved):
+    if _has_own_run(connection, dated.run, anchor):
         sentence = "the new date has a run of its own"
         return Reason("date-moved", sentence, campaign.place)
     return None
+
+
+def _has_own_run(connection: Connection, run: Run, anchor: date) -> bool:
+    # Two runs of one occurrence would write everything twice, and the key forbids it.
+    day = anchor.isoformat()
+    moved = replace(run, anchor=day, occurrence=day)
+    return runs.occurrence_taken(connection, moved)
 
 
 # --- counters

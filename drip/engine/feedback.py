@@ -151,9 +151,22 @@ class Feedback:
                 # Every database counts up to there.
                 if run_id >= 2**62:
                     continue
-                for message in outbox.of_runs(connection, [run_id]):
-                    if self._name_of(message) == name[0]:
-                        return message
+                message = self._named(connection, run_id, name[0])
+                if message is not None:
+                    return message
+        return None
+
+    def _named(
+        self,
+        connection: Connection,
+        run_id: int,
+        name: str,
+    ) -> OutboxMessage | None:
+        """The run's message of that name."""
+        # Anybody can write a run's number: what counts is the name that we would give.
+        for message in outbox.of_runs(connection, [run_id]):
+            if self._name_of(message) == name:
+                return message
         return None
 
     def _name_of(self, message: OutboxMessage) -> str:
@@ -225,9 +238,12 @@ class Feedback:
             enough = back.count >= MOST_TEMPORARY
             said = f"{back.count} messages came back ({finding.reason})"
             return said if enough else ""
-        first_at = back.no_domain_at
-        gone = first_at is not None and first_at <= self._now - DOMAIN_SPAN
+        gone = self._is_long_ago(back.no_domain_at)
         return f"its domain does not exist ({finding.reason})" if gone else ""
+
+    def _is_long_ago(self, no_domain_at: datetime | None) -> bool:
+        # A name server that is down, or a domain paid for late, is back within days.
+        return no_domain_at is not None and no_domain_at <= self._now - DOMAIN_SPAN
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
         suppressions.suppress(

@@ -118,18 +118,13 @@ class _Side:
 
 def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
     """What becomes of each occurrence that is not as it was."""
-    before, after = (
-        old.sent.get(
-            way,
-            {},
-        ),
-        new.sent.get(way, {}),
-    )
+    before = old.sent.get(way, {})
+    after = new.sent.get(way, {})
     for occurrence in sorted(before.keys() & after.keys()):
         if before[occurrence] != after[occurrence]:
             yield occurrence, occurrence
-    lost = sorted((key for key in before if key not in after), key=before.__getitem__)
-    gained = sorted((key for key in after if key not in before), key=after.__getitem__)
+    lost = _missing(before, after)
+    gained = _missing(after, before)
     # What leaves one day and comes on another is one message that moved, unless a cap
     # took it.
     for occurrence in lost:
@@ -137,6 +132,14 @@ def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
             yield occurrence, None
     moved = [occurrence for occurrence in lost if (way, occurrence) not in new.capped]
     yield from zip_longest(moved, gained)
+
+
+def _missing(
+    here: Mapping[str, datetime],
+    there: Mapping[str, datetime],
+) -> list[str]:
+    """The occurrences of one side that the other has not, the earliest first."""
+    return sorted((key for key in here if key not in there), key=here.__getitem__)
 
 
 def _change(
@@ -152,15 +155,21 @@ def _change(
     capped = key in new.capped and key not in old.capped
     reason = new.refused.get(key)
     if reason is None and right is None:
+        # Nothing was said of the message itself: its run had ended before.
         reason = new.over.get((campaign, contact, record))
     return Change(
         "capped" if capped else _kind(pair),
         *way,
         before=old.leaves(way, left),
         after=new.leaves(way, right),
-        why=f"{reason.code}: {reason.sentence}" if reason and reason.code else None,
+        why=why_of(reason),
         cause=cause,
     )
+
+
+def why_of(row: LedgerRow | None) -> str | None:
+    """A line's reason, with its code; None if it has none."""
+    return f"{row.code}: {row.sentence}" if row and row.code else None
 
 
 def _kind(pair: Pair) -> Kind:
