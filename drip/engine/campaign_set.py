@@ -56,6 +56,7 @@ class CampaignSet:
         if current and current.version == version:
             return current
         if (key, version) not in self._versions:
+            # One that cannot be read is kept as None: every run in it asks.
             text = versions.version_text(connection, key, version)
             self._versions[key, version] = (
                 load_text(key, text, self.settings) if text is not None else None
@@ -212,6 +213,7 @@ def open_campaign_set(
     now: datetime,
 ) -> CampaignSet:
     """The set of what was read, of which the database keeps each good version and is made ready for its questions."""
+    # Runs go on by the version that they began with, when the file is another one.
     for key, campaign in loaded.campaigns.items():
         versions.keep_version(
             connection,

@@ -87,6 +87,7 @@ def prune(
     """
     if before and _same_day(settings, before.at, now):
         return False
+    # Reasons are about people, and kept no longer than needed (GDPR, Art. 5(1)(e)).
     decisions.prune(connection, now - settings.keep_reasons)
     api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
     return True

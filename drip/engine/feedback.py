@@ -242,7 +242,6 @@ class Feedback:
         return f"its domain does not exist ({finding.reason})" if gone else ""
 
     def _is_long_ago(self, no_domain_at: datetime | None) -> bool:
-        # A name server that is down, or a domain paid for late, is back within days.
         return no_domain_at is not None and no_domain_at <= self._now - DOMAIN_SPAN
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
@@ -284,6 +283,8 @@ class Feedback:
 
     def _unsubscribed(self, connection: Connection, subject: str) -> bool:
         """Whether the subject holds a link of ours, and then its topic is switched off."""
+        # A mail program sends what `List-Unsubscribe` gave it (RFC 2369, section 3.2), and
+        # an answer adds words of its own to the subject.
         links = (verify(word, self._keys) for word in subject.split())
         link = next((link for link in links if link), None)
         if link is None or link.purpose not in ("unsubscribe", "preferences"):

@@ -83,6 +83,7 @@ def compare(
 
 
 def _without_none(way: Way) -> tuple[str, ...]:
+    # None and a text have no order.
     *others, record = way
     return (*others, record or "")
 
@@ -189,6 +190,8 @@ def changed_lines(before: str, after: str) -> list[int]:
         None,
         left,
         right,
+        # Else what occurs in one line of a hundred (`- wait: 1 day`) counts as junk in
+        # files of 200 lines and more, and the wrong line is blamed.
         autojunk=False,
     )
     found: set[int] = set()

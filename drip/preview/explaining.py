@@ -84,6 +84,7 @@ def explained(
     """Of all campaigns, or of one. Raises DripError for a contact or campaign that is not."""
     with database.read() as connection:
         contact = contact_store.contact_of_key(connection, key)
+    # In a copy: a set keeps the versions that it reads, and who looks changes nothing.
     with rehearsal(
         database,
         now,

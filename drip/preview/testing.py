@@ -111,6 +111,7 @@ class Result:
         for expected in self.expected:
             found = next((line for line in rest if line.fits(expected)), None)
             if found:
+                # Each line fits one that is expected: who expects it twice has to see it twice.
                 rest.remove(found)
             pairs.append((expected, found))
         pairs += [(None, line) for line in rest]
@@ -128,6 +129,7 @@ class Stage:
         create_database(
             self._empty,
             LONG_AGO,
+            # Nobody misses it after a power cut, and waiting for the disk takes long.
             durable=False,
         ).close()
 
