@@ -124,8 +124,10 @@ class Dispatcher:
         }
         with self.database.read() as connection:
             known = relays.servers(connection)
-        if not _new_servers(names, known):
-            return
+        if _new_servers(names, known):
+            self._change_servers(names)
+
+    def _change_servers(self, names: Mapping[str, str | None]) -> None:
         with self.database.write() as connection:
             # Once more, under the lock: another process may have been faster.
             known = relays.servers(connection)
@@ -385,10 +387,7 @@ class Dispatcher:
     def _hold(self, ready: Ready, error: DripError, result: DispatchResult) -> None:
         place = str(error.place or ready.step.place)
         campaign, code = ready.campaign.key, "render-error"
-        sentence = (
-            f"A message of {campaign} cannot be written and is held: "
-            f"{error.sentence} ({place})."
-        )
+        sentence = _unwritable(campaign, error, place)
         ready.message.place = place
         with self.database.write() as connection:
             now = self.clock()
@@ -411,6 +410,13 @@ class Dispatcher:
                 SETTLE,
             )
         result.held += 1
+
+
+def _unwritable(campaign: str, error: DripError, place: str) -> str:
+    return (
+        f"A message of {campaign} cannot be written and is held: "
+        f"{error.sentence} ({place})."
+    )
 
 
 def _relay_name(transport: Transport) -> str | None:

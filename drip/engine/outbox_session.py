@@ -192,19 +192,22 @@ class OutboxSession:
         What was stopped or held is judged anew.
         """
         if self._withdrawn:
-            with self.database.write() as connection:
-                outbox.give_back(
-                    connection,
-                    self._withdrawn,
-                    self.clock(),
-                )
-            self.result.given_back += len(self._withdrawn)
+            self._give_withdrawn_back()
         left = self.in_hand - self._begun - self._withdrawn
         if left and not self.result.trouble:
             self.result.more = True
             with self.database.write() as connection:
                 now = millis(self.clock())
                 outbox.put_off(connection, dict.fromkeys(left, now))
+
+    def _give_withdrawn_back(self) -> None:
+        with self.database.write() as connection:
+            outbox.give_back(
+                connection,
+                self._withdrawn,
+                self.clock(),
+            )
+        self.result.given_back += len(self._withdrawn)
 
     # --- how messages ended
 

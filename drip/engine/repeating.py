@@ -119,11 +119,13 @@ def words(error: Exception) -> tuple[str, str]:
         return f"{lack.sentence} No message is held or lost for it.", lack.help
     if isinstance(error, DripError):
         return f"{error.place or ''} {error.sentence}".strip(), error.help or ""
+    return _unforeseen(error), "report it; the daemon or server goes on"
+
+
+def _unforeseen(error: Exception) -> str:
+    # On one line and cut: others read the log by the line, and words can be without end.
     said = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_LOGGED]
-    return (
-        f"something that nobody foresaw: {said}{_where(error)}.",
-        "report it; the daemon or server goes on",
-    )
+    return f"something that nobody foresaw: {said}{_where(error)}."
 
 
 def _where(error: Exception) -> str:

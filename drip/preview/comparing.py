@@ -258,17 +258,14 @@ def _nearest(lines: Sequence[int], first: int, last: int) -> int:
 
 
 def _elsewhere(changed: Mapping[str, list[int]]) -> Place | None:
+    files = _settings_first(changed)
+    return Place(files[0], changed[files[0]][0]) if files else None
+
+
+def _settings_first(changed: Mapping[str, list[int]]) -> list[str]:
     files = sorted(name for name, lines in changed.items() if lines)
     # The settings are everybody's, another campaign takes a slot at most.
-    files.sort(key=lambda name: not name.endswith("_settings.yaml"))
-    return (
-        Place(
-            files[0],
-            changed[files[0]][0],
-        )
-        if files
-        else None
-    )
+    return sorted(files, key=lambda name: not name.endswith("_settings.yaml"))
 
 
 def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Change]]:

@@ -31,6 +31,7 @@ from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, Place
 from drip.importing.event_rows import take_events
 from drip.language.files import Loaded
+from drip.preview.comparing import why_of
 from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.compiled import Compiled, CompiledText
 from drip.rendering.sources import Source
@@ -208,6 +209,10 @@ class _Forgiving(Templates):
         except DripError:
             if name in self.names():
                 raise
+        return self._named_only(name)
+
+    def _named_only(self, name: str) -> Compiled:
+        """An empty message with the text's name as its subject."""
         text = CompiledText("", self.plain.from_string(""), self.plain)
         subject = self.plain.from_string(name)
         return Compiled(
@@ -317,7 +322,7 @@ class _Play:
 
     # --- what is given
 
-    def _set_up(self, start: datetime) -> CampaignSet:
+    def _loaded(self) -> Loaded:
         # Whether a draft does what it should is what its tests are for.
         campaign = replace(
             self.campaign,
@@ -325,11 +330,14 @@ class _Play:
             holdout=0.0,
             max_audience=None,
         )
-        loaded = Loaded(
+        return Loaded(
             settings=self.settings,
             campaigns={campaign.key: campaign},
             texts={campaign.version: ""},
         )
+
+    def _set_up(self, start: datetime) -> CampaignSet:
+        loaded = self._loaded()
         with self.database.write() as connection:
             self.contact = self._contact(connection, start)
             self.record = self._record(
@@ -397,29 +405,25 @@ class _Play:
         }
         return {**REACHABLE, "locale": self.settings.locale} | given
 
-    def _agree(self, connection: Connection, contact: Contact, now: datetime) -> None:
-        topics = {
-            topic: self.test.topics.get(
-                topic,
-                True,
-            )
-            for topic in self.settings.topics
-        }
-        said = [
+    def _said(self, contact: Contact) -> list[Consent]:
+        """The sample contact agrees to every topic of which the test says nothing."""
+        return [
             Consent(
                 contact.id,
                 topic,
                 channel,
-                agreed,
+                self.test.topics.get(topic, True),
                 LONG_AGO,
             )
-            for topic, agreed in topics.items()
+            for topic in self.settings.topics
             for channel in CHANNELS
         ]
+
+    def _agree(self, connection: Connection, contact: Contact, now: datetime) -> None:
         addresses = {contact.id: contact.email}
         consents.record(
             connection,
-            said,
+            self._said(contact),
             "test",
             addresses,
             now,
@@ -499,11 +503,10 @@ class _Play:
         over = row.code == "too-late" and row.at == start
         if text is None or over:
             return None
-        why = f"{row.code}: {row.sentence}" if row.code else None
         return TimelineEntry(
             local(row.at, self.zone),
             text,
-            why,
+            why_of(row),
         )
 
     def _text(self, row: LedgerRow) -> str | None:
