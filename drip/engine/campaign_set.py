@@ -164,10 +164,7 @@ class CampaignSet:
         """Every condition that the campaigns in force and the segments ask."""
         found = [segment.condition for segment in self.settings.segments.values()]
         for campaign in self.running():
-            found += [campaign.audience] if campaign.audience else []
-            found += campaign.exit_conditions
-            for step in campaign.steps:
-                found += conditions_of(step)
+            found += _conditions_of(campaign)
         return found
 
     def entering(self) -> list[Campaign]:
@@ -177,6 +174,14 @@ class CampaignSet:
             for _, campaign in sorted(self.campaigns.items())
             if not self.paused(campaign)
         ]
+
+
+def _conditions_of(campaign: Campaign) -> Iterator[Condition]:
+    if campaign.audience:
+        yield campaign.audience
+    yield from campaign.exit_conditions
+    for step in campaign.steps:
+        yield from conditions_of(step)
 
 
 def _learns(step: Step) -> bool:

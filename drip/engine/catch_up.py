@@ -201,22 +201,24 @@ def _dated(
     campaign_set: CampaignSet,
     found: Sequence[Run],
 ) -> list[DatedRun]:
-    dated = []
-    for run in found:
-        campaign = campaign_set.version(
-            connection,
-            run.campaign,
-            run.version,
-        )
-        if campaign and isinstance(campaign.trigger, DateTrigger):
-            dated.append(
-                DatedRun(
-                    run,
-                    campaign,
-                    campaign.trigger,
-                )
-            )
-    return dated
+    dated = (_dated_run(connection, campaign_set, run) for run in found)
+    return [run for run in dated if run]
+
+
+def _dated_run(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    run: Run,
+) -> DatedRun | None:
+    """None if its version hangs on no date, or cannot be read any more."""
+    campaign = campaign_set.version(
+        connection,
+        run.campaign,
+        run.version,
+    )
+    if campaign is None or not isinstance(campaign.trigger, DateTrigger):
+        return None
+    return DatedRun(run, campaign, campaign.trigger)
 
 
 def _moved(

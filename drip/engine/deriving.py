@@ -302,13 +302,18 @@ def settle_zones(connection: Connection) -> None:
 
 def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
     """Has these contacts live in the zones that are known by what else is said of them."""
+    for name, ids in _by_zone(some).items():
+        contacts.move_to_zone(connection, ids, name)
+
+
+def _by_zone(some: Iterable[Contact]) -> dict[str, list[int]]:
+    """The numbers of these contacts by zone; without those of whom nothing tells it."""
     known: dict[str, list[int]] = defaultdict(list)
     for contact in some:
         name = guess_zone(contact)
         if name:
             known[name].append(contact.id)
-    for name, ids in known.items():
-        contacts.move_to_zone(connection, ids, name)
+    return known
 
 
 @lru_cache(maxsize=1_000)

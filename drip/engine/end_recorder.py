@@ -163,13 +163,10 @@ class EndRecorder:
         return outcome.ends
 
     def _outcome(self, end: AttemptEnd) -> Outcome:
-        message, receipt = end.message, end.receipt
-        tries = EarlierAttempts(
-            message.attempts, message.counted, self._resent(message, receipt)
-        )
+        receipt = end.receipt
         outcome = outcome_of(
             receipt,
-            tries,
+            self._tries(end.message, receipt),
             end.ready.campaign.on_unknown,
         )
         # Asked of the database, and for these few alone: each question counts a refusal.
@@ -181,6 +178,10 @@ class EndRecorder:
         """Once more at once, where the server has taken somebody meanwhile."""
         proven = self.trust.has_accepted(self.connection)
         return replace(PROVISIONAL, again=NextTry.AT_ONCE) if proven else PROVISIONAL
+
+    def _tries(self, message: OutboxMessage, receipt: Receipt) -> EarlierAttempts:
+        resent = self._resent(message, receipt)
+        return EarlierAttempts(message.attempts, message.counted, resent)
 
     def _resent(self, message: OutboxMessage, receipt: Receipt) -> int:
         """After how many attempts it may have left, where that matters."""

@@ -7,7 +7,7 @@ Whatever a mail says, it is about a message of ours only if it has that message'
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from drip.core.addresses import ascii_domain
 from drip.core.answers import without_addresses
 from drip.core.characters import without_hidden
 from drip.core.lifecycle import MessageState
-from drip.core.token import NAME, message_name, verify
+from drip.core.token import NAME, Link, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
 from drip.storage.base.database import Database, link_keys, workspace_id
@@ -145,15 +145,10 @@ class Feedback:
         about: Iterable[str],
     ) -> OutboxMessage | None:
         """The message of ours that one of these names."""
-        for text in about:
-            for name in NAME.finditer(text.lower()):
-                run_id = int(name[1], 16)
-                # Every database counts up to there.
-                if run_id >= 2**62:
-                    continue
-                message = self._named(connection, run_id, name[0])
-                if message is not None:
-                    return message
+        for run_id, name in _names_in(about):
+            message = self._named(connection, run_id, name)
+            if message is not None:
+                return message
         return None
 
     def _named(
@@ -283,10 +278,7 @@ class Feedback:
 
     def _unsubscribed(self, connection: Connection, subject: str) -> bool:
         """Whether the subject holds a link of ours, and then its topic is switched off."""
-        # A mail program sends what `List-Unsubscribe` gave it (RFC 2369, section 3.2), and
-        # an answer adds words of its own to the subject.
-        links = (verify(word, self._keys) for word in subject.split())
-        link = next((link for link in links if link), None)
+        link = self._link_in(subject)
         if link is None or link.purpose not in ("unsubscribe", "preferences"):
             return False
         self._opted_out(
@@ -296,6 +288,12 @@ class Feedback:
             "email",
         )
         return True
+
+    def _link_in(self, subject: str) -> Link | None:
+        # A mail program sends what `List-Unsubscribe` gave it (RFC 2369, section 3.2), and
+        # an answer adds words of its own to the subject.
+        links = (verify(word, self._keys) for word in subject.split())
+        return next((link for link in links if link), None)
 
     def _opted_out(
         self,
@@ -367,3 +365,13 @@ def _same(recipient: str, address: str) -> bool:
     if not recipient:
         return True
     return ascii_domain(recipient).casefold() == ascii_domain(address).casefold()
+
+
+def _names_in(about: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """What looks like the name of a message of ours, after the number of its run."""
+    for text in about:
+        for name in NAME.finditer(text.lower()):
+            run_id = int(name[1], 16)
+            # Every database counts up to there.
+            if run_id < 2**62:
+                yield run_id, name[0]

@@ -144,8 +144,11 @@ def _statement(
 
 def _branches(node: nodes.If, states: States) -> States:
     """All that may be open behind any of them."""
-    bodies = [node.body, *(branch.body for branch in node.elif_), node.else_]
-    return frozenset().union(*(_body(body, states) for body in bodies))
+    return frozenset().union(*(_body(body, states) for body in _bodies(node)))
+
+
+def _bodies(node: nodes.If) -> list[list[nodes.Node]]:
+    return [node.body, *(branch.body for branch in node.elif_), node.else_]
 
 
 def _check_whole(
