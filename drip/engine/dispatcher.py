@@ -292,6 +292,7 @@ class Dispatcher:
             contact_ids = [ready.contact.id for ready in batch]
             others = [number for number in contact_ids if number not in refused]
             works = relays.known_to_work(connection, channel, others)
+        # A dead address would fail for its own sake, and tell nothing of the server.
         batch.sort(
             key=lambda ready: (ready.contact.id in refused, ready.contact.id != works)
         )
@@ -325,6 +326,7 @@ class Dispatcher:
         """The next messages with their runs, steps and facts; none when all is done."""
         ready: list[Ready] = []
         more = True
+        # All that were looked at can have to wait for their domains, with others behind.
         while more and not ready:
             with self.database.write() as connection:
                 now, in_hand = self.clock(), turn.session.in_hand

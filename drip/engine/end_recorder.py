@@ -256,6 +256,7 @@ class EndRecorder:
 
     def _domain_closed(self, end: AttemptEnd, outcome: Outcome) -> None:
         self._put_off(end, outcome)
+        # The domain alone: all others take as much as before.
         channel, domain = end.message.channel, end.ready.domain
         rate_limits.close(
             self.connection,
@@ -329,6 +330,7 @@ _FOLLOW_UPS: Mapping[Cause, FollowUp] = {
 def _notice(ready: Ready) -> tuple[int, dict[str, Any]]:
     """What other programs hear of a message that left, and whom it is about."""
     message = ready.message
+    # Without the address: a key is enough to find somebody by (GDPR, Art. 5(1)(c)).
     payload = {
         "message": message.id,
         "campaign": message.campaign,

@@ -90,6 +90,7 @@ class OutboxSession:
 
     def held_up(self, since: datetime) -> bool:
         """Whether one that was taken before then has not ended."""
+        # They are in the order in which they were taken, so that one look is enough.
         oldest = next(iter(self._in_hand.values()), None)
         taken_at = oldest.taken_at if oldest else None
         return taken_at is not None and taken_at < since
@@ -102,6 +103,7 @@ class OutboxSession:
         """
         if self.result.trouble or self._stopped:
             return False
+        # Asked of every message, and answered here nearly always.
         if not self._closed and not self.campaign_set.holds:
             return True
         ready = self._in_hand[message.message_id]
@@ -255,6 +257,7 @@ class OutboxSession:
         """Marks those that may begin; the others are judged again. Raises LeaseLost."""
         now = self.clock()
         if not daemons.renew(connection, self.fence, now):
+            # Somebody took us for dead, and sends: both would write to the same people.
             raise LeaseLost
         # Holds are read in the transaction that begins the messages.
         self.campaign_set.refresh(connection)

@@ -87,6 +87,7 @@ class Repeating:
         goes_well = self._under_way and not self.error
         if self._on_demand and not self._under_way and not self.error:
             return None
+        # What takes long by its nature is late only once it has taken longer than it may.
         most_s = max(self.late_s, self._longest_s) if goes_well else self.late_s
         age_s = self.age_s
         if age_s <= most_s:

@@ -274,4 +274,5 @@ def _number(event: Event, field: str) -> float:
     try:
         return parse_number(event.fields.get(field, ""))
     except ValueError:
+        # Fields are whatever a shop sends: one slip of it may not cost the whole report.
         return 0.0
