@@ -87,7 +87,7 @@ def _may_take_long(oldest: Outstanding, now: datetime, timezone: str) -> bool:
 
 
 def _on_its_way(waiting: Sequence[Outstanding]) -> str | None:
-    """A message that is being handed over is still in its file."""
+    """Why it is not over yet: a message of somebody's may be written at this moment."""
     waits = any(erased.waits for erased in waiting)
     return "a message is on its way" if waits else None
 
