@@ -200,8 +200,10 @@ class Wakes:
             self._coming = sorted(fresh.union(self._coming))
 
     def _entries(self, connection: Connection, now: datetime) -> set[datetime]:
-        campaigns = self._campaign_set.entering()
-        ahead = (self._ahead(connection, campaign, now) for campaign in campaigns)
+        ahead = (
+            self._ahead(connection, campaign, now)
+            for campaign in self._campaign_set.entering()
+        )
         return set(chain.from_iterable(map(coming_entries, ahead)))
 
     def _ahead(
