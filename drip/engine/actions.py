@@ -199,6 +199,7 @@ def _points(
     run, contact = passage.run, passage.contact
     stands = passage.facts.balances(contact.id).get(step.counter, 0)
     after = stands + step.amount
+    # Nobody owes points; and a step that is judged again counts once.
     if after < 0 or (run.id, step.id) in passage.facts.counted:
         return None
     movement = Movement(
@@ -227,6 +228,7 @@ def _consent(
         )
         for channel in step.channels
     )
+    # Consent has to be proved (GDPR, Art. 7(1)): by what the person said last.
     newest_first = reversed(list(passage.heard.values()))
     proofs = (dict(event.fields) for event in newest_first if event.fields)
     source = f"campaign {passage.campaign.key}, step {step.id}"
@@ -326,12 +328,11 @@ def _pause(
     passage: Passage,
     now: datetime,
 ) -> TopicsPaused:
-    holidays = passage.facts.settings.holidays
     until = later(
         now,
         step.duration,
         passage.zone,
-        holidays,
+        passage.facts.settings.holidays,
     )
     return TopicsPaused(
         passage.contact.id,

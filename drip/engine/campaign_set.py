@@ -56,6 +56,7 @@ class CampaignSet:
         if current and current.version == version:
             return current
         if (key, version) not in self._versions:
+            # One that cannot be read is kept as None: every run in it asks.
             text = versions.version_text(connection, key, version)
             self._versions[key, version] = (
                 load_text(key, text, self.settings) if text is not None else None
@@ -92,7 +93,7 @@ class CampaignSet:
     def running(self) -> Iterator[Campaign]:
         """The campaigns in force, and those of their versions that somebody is in, as far as these were read."""
         yield from self.campaigns.values()
-        yield from (each for each in self._versions.values() if each)
+        yield from filter(None, self._versions.values())
 
     def sets(self) -> dict[str, Condition | Rank]:
         """Every segment and rank that something asks for, each after those that it is made of. Worked out once."""
@@ -118,7 +119,7 @@ class CampaignSet:
         """Whether some campaign keeps its slots free ahead."""
         if self._reserves is None:
             self._reserves = any(
-                each.reserve is not None for each in self.campaigns.values()
+                campaign.reserve is not None for campaign in self.campaigns.values()
             )
         return self._reserves
 
@@ -163,17 +164,24 @@ class CampaignSet:
         """Every condition that the campaigns in force and the segments ask."""
         found = [segment.condition for segment in self.settings.segments.values()]
         for campaign in self.running():
-            found += [campaign.audience] if campaign.audience else []
-            found += campaign.exit_conditions
-            for step in campaign.steps:
-                found += conditions_of(step)
+            found += _conditions_of(campaign)
         return found
 
     def entering(self) -> list[Campaign]:
         """The campaigns that new people may enter now, in order of their names."""
         return [
-            each for _, each in sorted(self.campaigns.items()) if not self.paused(each)
+            campaign
+            for _, campaign in sorted(self.campaigns.items())
+            if not self.paused(campaign)
         ]
+
+
+def _conditions_of(campaign: Campaign) -> Iterator[Condition]:
+    if campaign.audience:
+        yield campaign.audience
+    yield from campaign.exit_conditions
+    for step in campaign.steps:
+        yield from conditions_of(step)
 
 
 def _learns(step: Step) -> bool:
@@ -185,11 +193,12 @@ def _collect(
     condition: Condition,
     found: dict[str, Condition | Rank],
 ) -> None:
-    for each in leaves(condition):
-        if isinstance(each, Member) and each.rank:
-            found.setdefault(each.name, each.rank)
-        elif isinstance(each, Member):
-            _collect_segment(settings, each.name, found)
+    members = [leaf for leaf in leaves(condition) if isinstance(leaf, Member)]
+    for member in members:
+        if member.rank:
+            found.setdefault(member.name, member.rank)
+        else:
+            _collect_segment(settings, member.name, found)
 
 
 def _collect_segment(
@@ -209,6 +218,7 @@ def open_campaign_set(
     now: datetime,
 ) -> CampaignSet:
     """The set of what was read, of which the database keeps each good version and is made ready for its questions."""
+    # Runs go on by the version that they began with, when the file is another one.
     for key, campaign in loaded.campaigns.items():
         versions.keep_version(
             connection,
@@ -228,7 +238,7 @@ def open_campaign_set(
     settle_zones(connection)
     webhook_outbox.want(
         connection,
-        {key: each.kinds for key, each in campaign_set.settings.webhooks.items()},
+        {key: hook.kinds for key, hook in campaign_set.settings.webhooks.items()},
     )
     return campaign_set
 

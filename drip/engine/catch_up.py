@@ -87,6 +87,7 @@ def prune(
     """
     if before and _same_day(settings, before.at, now):
         return False
+    # Reasons are about people, and kept no longer than needed (GDPR, Art. 5(1)(e)).
     decisions.prune(connection, now - settings.keep_reasons)
     api_keys.forget_answers(connection, now - api_keys.REMEMBERED)
     return True
@@ -200,22 +201,24 @@ def _dated(
     campaign_set: CampaignSet,
     found: Sequence[Run],
 ) -> list[DatedRun]:
-    dated = []
-    for run in found:
-        campaign = campaign_set.version(
-            connection,
-            run.campaign,
-            run.version,
-        )
-        if campaign and isinstance(campaign.trigger, DateTrigger):
-            dated.append(
-                DatedRun(
-                    run,
-                    campaign,
-                    campaign.trigger,
-                )
-            )
-    return dated
+    dated = (_dated_run(connection, campaign_set, run) for run in found)
+    return [run for run in dated if run]
+
+
+def _dated_run(
+    connection: Connection,
+    campaign_set: CampaignSet,
+    run: Run,
+) -> DatedRun | None:
+    """None if its version hangs on no date, or cannot be read any more."""
+    campaign = campaign_set.version(
+        connection,
+        run.campaign,
+        run.version,
+    )
+    if campaign is None or not isinstance(campaign.trigger, DateTrigger):
+        return None
+    return DatedRun(run, campaign, campaign.trigger)
 
 
 def _moved(
@@ -258,17 +261,20 @@ def _anchors(settings: Settings, dated: DatedRun, day: str | None) -> list[date 
     )
     if value is None:
         return []
-    year = dated.anchor.year
-    # A yearly day that is moved over the turn of the year belongs to the year beside.
-    years = (year, year + 1, year - 1) if dated.trigger.date.steps else (year,)
     return [
         anchor_date(
             dated.trigger,
             value,
             year,
         )
-        for year in years
+        for year in _years(dated)
     ]
+
+
+def _years(dated: DatedRun) -> Sequence[int]:
+    year = dated.anchor.year
+    # A yearly day that is moved over the turn of the year belongs to the year beside.
+    return (year, year + 1, year - 1) if dated.trigger.date.steps else (year,)
 
 
 def _nearest(before: date, anchors: Sequence[date | None]) -> date | None:
@@ -289,24 +295,21 @@ def _ends(
 ) -> Reason | None:
     """Why a run does not go on from its new date, if so."""
     campaign, trigger = dated.campaign, dated.trigger
-    if (
-        anchor is None
-        or entry_instant(
-            campaign,
-            anchor,
-            zone_name,
-        )
-        > now
-    ):
+    if anchor is None or entry_instant(campaign, anchor, zone_name) > now:
         name = trigger.name or dated.field
         sentence = f"{name} is now {anchor or 'unknown'}"
         return Reason("date-moved", sentence, campaign.place)
-    day = anchor.isoformat()
-    moved = replace(dated.run, anchor=day, occurrence=day)
-    if runs.occurrence_taken(connection, moved):
+    if _has_own_run(connection, dated.run, anchor):
         sentence = "the new date has a run of its own"
         return Reason("date-moved", sentence, campaign.place)
     return None
+
+
+def _has_own_run(connection: Connection, run: Run, anchor: date) -> bool:
+    # Two runs of one occurrence would write everything twice, and the key forbids it.
+    day = anchor.isoformat()
+    moved = replace(run, anchor=day, occurrence=day)
+    return runs.occurrence_taken(connection, moved)
 
 
 # --- counters
@@ -362,17 +365,19 @@ def _change(counter: Counter, name: str, fields: dict[str, str]) -> int | None:
 
 
 def _amount(counter: Counter, fields: dict[str, str]) -> int:
-    """One, or what the event's field says.
-
-    A field that is missing or no number adds nothing.
-    """
+    """One, or what the event's field says; nothing, if that is too much to be meant."""
     if counter.field is None:
         return 1
+    number = _number_in(fields, counter.field)
+    return round(number) if abs(number) <= MOST_AT_ONCE else 0
+
+
+def _number_in(fields: dict[str, str], name: str) -> int | float:
+    """Zero, if the field is missing or no number."""
     try:
-        number = parse_number(fields.get(counter.field, ""))
+        return parse_number(fields.get(name, ""))
     except ValueError:
         return 0
-    return round(number) if abs(number) <= MOST_AT_ONCE else 0
 
 
 # --- segments

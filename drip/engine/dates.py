@@ -25,6 +25,7 @@ def _day_in(trigger: DateTrigger, value: Birthday | date, year: int) -> date | N
         return birthday_in(value, year, trigger.feb_29)
     if not trigger.yearly:
         return value
+    # Before the wedding there is no anniversary.
     if year < value.year:
         return None
     return birthday_in(

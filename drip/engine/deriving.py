@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
@@ -47,17 +47,22 @@ Owner = tuple[int, int]
 # Whose country has a zone of its own name as well.
 ISLANDS = ("Europe/Guernsey", "Europe/Isle", "Europe/Jersey")
 DATED = (DateField, *KEPT)
+# A day of winter and one of summer: zones that agree in January may differ in July.
+SEASONS = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
 
 
 def guess_zone(contact: Contact) -> str | None:
     """The contact's own zone, else the one its phone number or its country has, else None."""
     if contact.timezone and _is_zone(contact.timezone):
         return contact.timezone
-    if contact.phone:
-        found = _single(time_zones_for_number(phonenumbers.parse(contact.phone)))
-        if found:
-            return found
+    found = _zone_of_phone(contact.phone) if contact.phone else None
+    if found:
+        return found
     return _zone_of_country(contact.country) if contact.country else None
+
+
+def _zone_of_phone(phone: str) -> str | None:
+    return _single(time_zones_for_number(phonenumbers.parse(phone)))
 
 
 @lru_cache(maxsize=500)
@@ -76,16 +81,7 @@ def _single(names: Iterable[str]) -> str | None:
 
 def _clock(name: str) -> tuple[timedelta | None, ...]:
     """How far the zone is from UTC in winter and in summer."""
-    days = (
-        datetime(
-            2026,
-            month,
-            1,
-            tzinfo=UTC,
-        )
-        for month in (1, 7)
-    )
-    return tuple(day.astimezone(zone(name)).utcoffset() for day in days)
+    return tuple(day.astimezone(zone(name)).utcoffset() for day in SEASONS)
 
 
 def date_fields(settings: Settings, kind: str) -> list[str]:
@@ -270,13 +266,15 @@ def refresh_all(connection: Connection, settings: Settings) -> None:
 
 def _rules(settings: Settings) -> str:
     """What kept dates hang on, in short."""
-    definitions = {
-        full: derived
-        for full, derived in settings.derived.items()
-        if isinstance(derived, DATED)
-    }
-    in_order = sorted(definitions.items(), key=itemgetter(0))
+    # In order of the names: moving a definition within its file is no other rule.
+    in_order = sorted(_dated_definitions(settings), key=itemgetter(0))
     return sha256(repr((in_order, settings.timezone)).encode()).hexdigest()
+
+
+def _dated_definitions(settings: Settings) -> Iterator[tuple[str, Derived]]:
+    for full, derived in settings.derived.items():
+        if isinstance(derived, DATED):
+            yield full, derived
 
 
 def settle_zones(connection: Connection) -> None:
@@ -304,13 +302,18 @@ def settle_zones(connection: Connection) -> None:
 
 def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
     """Has these contacts live in the zones that are known by what else is said of them."""
+    for name, ids in _by_zone(some).items():
+        contacts.move_to_zone(connection, ids, name)
+
+
+def _by_zone(some: Iterable[Contact]) -> dict[str, list[int]]:
+    """The numbers of these contacts by zone; without those of whom nothing tells it."""
     known: dict[str, list[int]] = defaultdict(list)
     for contact in some:
         name = guess_zone(contact)
         if name:
             known[name].append(contact.id)
-    for name, ids in known.items():
-        contacts.move_to_zone(connection, ids, name)
+    return known
 
 
 @lru_cache(maxsize=1_000)

@@ -71,6 +71,10 @@ class Dispatcher:
         # First what is known here alone: a message whose end is not stored looks as if it was
         # left behind.
         self.store()
+        self._look_after_left_behind(campaign_set)
+        return self.hand_over(campaign_set)
+
+    def _look_after_left_behind(self, campaign_set: CampaignSet) -> None:
         with self.database.write() as connection:
             reap(
                 connection,
@@ -79,7 +83,6 @@ class Dispatcher:
                 self.clock(),
             )
             hold_unproven(connection, self.clock())
-        return self.hand_over(campaign_set)
 
     def store(self) -> None:
         """Stores how messages ended that could not be stored: the disk may be full.
@@ -121,8 +124,10 @@ class Dispatcher:
         }
         with self.database.read() as connection:
             known = relays.servers(connection)
-        if not _new_servers(names, known):
-            return
+        if _new_servers(names, known):
+            self._change_servers(names)
+
+    def _change_servers(self, names: Mapping[str, str | None]) -> None:
         with self.database.write() as connection:
             # Once more, under the lock: another process may have been faster.
             known = relays.servers(connection)
@@ -287,6 +292,7 @@ class Dispatcher:
             contact_ids = [ready.contact.id for ready in batch]
             others = [number for number in contact_ids if number not in refused]
             works = relays.known_to_work(connection, channel, others)
+        # A dead address would fail for its own sake, and tell nothing of the server.
         batch.sort(
             key=lambda ready: (ready.contact.id in refused, ready.contact.id != works)
         )
@@ -320,6 +326,7 @@ class Dispatcher:
         """The next messages with their runs, steps and facts; none when all is done."""
         ready: list[Ready] = []
         more = True
+        # All that were looked at can have to wait for their domains, with others behind.
         while more and not ready:
             with self.database.write() as connection:
                 now, in_hand = self.clock(), turn.session.in_hand
@@ -382,10 +389,7 @@ class Dispatcher:
     def _hold(self, ready: Ready, error: DripError, result: DispatchResult) -> None:
         place = str(error.place or ready.step.place)
         campaign, code = ready.campaign.key, "render-error"
-        sentence = (
-            f"A message of {campaign} cannot be written and is held: "
-            f"{error.sentence} ({place})."
-        )
+        sentence = _unwritable(campaign, error, place)
         ready.message.place = place
         with self.database.write() as connection:
             now = self.clock()
@@ -408,6 +412,13 @@ class Dispatcher:
                 SETTLE,
             )
         result.held += 1
+
+
+def _unwritable(campaign: str, error: DripError, place: str) -> str:
+    return (
+        f"A message of {campaign} cannot be written and is held: "
+        f"{error.sentence} ({place})."
+    )
 
 
 def _relay_name(transport: Transport) -> str | None:

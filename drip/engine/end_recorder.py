@@ -134,13 +134,16 @@ class EndRecorder:
             notices,
             self.now,
         )
-        assigned = [
+        tasks.add(self.connection, self._assigned(ends))
+        self.result.sent += len(ends)
+
+    def _assigned(self, ends: Sequence[AttemptEnd]) -> list[dict[str, Any]]:
+        """The tasks that messages became: work for a person in place of a message."""
+        return [
             _task(end.ready, end.receipt, self.now)
             for end in ends
             if isinstance(end.receipt, Assigned)
         ]
-        tasks.add(self.connection, assigned)
-        self.result.sent += len(ends)
 
     def _ends(self, end: AttemptEnd) -> bool:
         """Stores an end that is not `sent`; whether the message's run can go on."""
@@ -160,22 +163,25 @@ class EndRecorder:
         return outcome.ends
 
     def _outcome(self, end: AttemptEnd) -> Outcome:
-        message, receipt = end.message, end.receipt
-        tries = EarlierAttempts(
-            message.attempts, message.counted, self._resent(message, receipt)
-        )
+        receipt = end.receipt
         outcome = outcome_of(
             receipt,
-            tries,
+            self._tries(end.message, receipt),
             end.ready.campaign.on_unknown,
         )
         # Asked of the database, and for these few alone: each question counts a refusal.
         if needs_proof(receipt, outcome) and self._proves_nothing(end):
-            proven = self.trust.has_accepted(self.connection)
-            return (
-                replace(PROVISIONAL, again=NextTry.AT_ONCE) if proven else PROVISIONAL
-            )
+            return self._provisional()
         return outcome
+
+    def _provisional(self) -> Outcome:
+        """Once more at once, where the server has taken somebody meanwhile."""
+        proven = self.trust.has_accepted(self.connection)
+        return replace(PROVISIONAL, again=NextTry.AT_ONCE) if proven else PROVISIONAL
+
+    def _tries(self, message: OutboxMessage, receipt: Receipt) -> EarlierAttempts:
+        resent = self._resent(message, receipt)
+        return EarlierAttempts(message.attempts, message.counted, resent)
 
     def _resent(self, message: OutboxMessage, receipt: Receipt) -> int:
         """After how many attempts it may have left, where that matters."""
@@ -250,6 +256,7 @@ class EndRecorder:
 
     def _domain_closed(self, end: AttemptEnd, outcome: Outcome) -> None:
         self._put_off(end, outcome)
+        # The domain alone: all others take as much as before.
         channel, domain = end.message.channel, end.ready.domain
         rate_limits.close(
             self.connection,
@@ -278,7 +285,10 @@ class EndRecorder:
                 end.id,
                 self.now,
             )
-            return
+        else:
+            self._held_unknown(end)
+
+    def _held_unknown(self, end: AttemptEnd) -> None:
         campaign = end.campaign
         sentence = (
             f"A message of {campaign} may have left or not, and is held ({end.quoted})."
@@ -320,6 +330,7 @@ _FOLLOW_UPS: Mapping[Cause, FollowUp] = {
 def _notice(ready: Ready) -> tuple[int, dict[str, Any]]:
     """What other programs hear of a message that left, and whom it is about."""
     message = ready.message
+    # Without the address: a key is enough to find somebody by (GDPR, Art. 5(1)(c)).
     payload = {
         "message": message.id,
         "campaign": message.campaign,

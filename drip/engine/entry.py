@@ -334,11 +334,7 @@ def _fresh(look: Look, rows: Sequence[dict[str, Any]]) -> int:
 
 def _hold(look: Look, count: int) -> None:
     campaign, now = look.campaign, look.now.at
-    reason = (
-        f"more than {campaign.max_audience:,} people would enter in a day "
-        f"(max_audience, {campaign.max_audience_place}); {count:,} so far. Look at the "
-        "audience; then raise the number, or let it go on another day"
-    )
+    reason = _too_many(campaign, count)
     holds.hold(
         look.connection,
         campaign.key,
@@ -354,6 +350,14 @@ def _hold(look: Look, count: int) -> None:
         campaign.key,
         sentence,
         now,
+    )
+
+
+def _too_many(campaign: Campaign, count: int) -> str:
+    return (
+        f"more than {campaign.max_audience:,} people would enter in a day "
+        f"(max_audience, {campaign.max_audience_place}); {count:,} so far. Look at the "
+        "audience; then raise the number, or let it go on another day"
     )
 
 
@@ -398,6 +402,10 @@ def _held_out(campaign: Campaign, contact: str, enters: datetime) -> dict[str, A
         >= campaign.holdout
     ):
         return {}
+    return _ended_by_holdout(campaign, enters)
+
+
+def _ended_by_holdout(campaign: Campaign, enters: datetime) -> dict[str, Any]:
     percent = f"{campaign.holdout * 100:g}%"
     return {
         "wake": None,

@@ -7,7 +7,7 @@ Whatever a mail says, it is about a message of ours only if it has that message'
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
@@ -17,7 +17,7 @@ from drip.core.addresses import ascii_domain
 from drip.core.answers import without_addresses
 from drip.core.characters import without_hidden
 from drip.core.lifecycle import MessageState
-from drip.core.token import NAME, message_name, verify
+from drip.core.token import NAME, Link, message_name, verify
 from drip.engine.alarming import alarm
 from drip.inbound.reading import Finding
 from drip.storage.base.database import Database, link_keys, workspace_id
@@ -145,15 +145,23 @@ class Feedback:
         about: Iterable[str],
     ) -> OutboxMessage | None:
         """The message of ours that one of these names."""
-        for text in about:
-            for name in NAME.finditer(text.lower()):
-                run_id = int(name[1], 16)
-                # Every database counts up to there.
-                if run_id >= 2**62:
-                    continue
-                for message in outbox.of_runs(connection, [run_id]):
-                    if self._name_of(message) == name[0]:
-                        return message
+        for run_id, name in _names_in(about):
+            message = self._named(connection, run_id, name)
+            if message is not None:
+                return message
+        return None
+
+    def _named(
+        self,
+        connection: Connection,
+        run_id: int,
+        name: str,
+    ) -> OutboxMessage | None:
+        """The run's message of that name."""
+        # Anybody can write a run's number: what counts is the name that we would give.
+        for message in outbox.of_runs(connection, [run_id]):
+            if self._name_of(message) == name:
+                return message
         return None
 
     def _name_of(self, message: OutboxMessage) -> str:
@@ -225,9 +233,11 @@ class Feedback:
             enough = back.count >= MOST_TEMPORARY
             said = f"{back.count} messages came back ({finding.reason})"
             return said if enough else ""
-        first_at = back.no_domain_at
-        gone = first_at is not None and first_at <= self._now - DOMAIN_SPAN
+        gone = self._is_long_ago(back.no_domain_at)
         return f"its domain does not exist ({finding.reason})" if gone else ""
+
+    def _is_long_ago(self, no_domain_at: datetime | None) -> bool:
+        return no_domain_at is not None and no_domain_at <= self._now - DOMAIN_SPAN
 
     def _suppress(self, connection: Connection, address: str, reason: str) -> None:
         suppressions.suppress(
@@ -268,8 +278,7 @@ class Feedback:
 
     def _unsubscribed(self, connection: Connection, subject: str) -> bool:
         """Whether the subject holds a link of ours, and then its topic is switched off."""
-        links = (verify(word, self._keys) for word in subject.split())
-        link = next((link for link in links if link), None)
+        link = self._link_in(subject)
         if link is None or link.purpose not in ("unsubscribe", "preferences"):
             return False
         self._opted_out(
@@ -279,6 +288,12 @@ class Feedback:
             "email",
         )
         return True
+
+    def _link_in(self, subject: str) -> Link | None:
+        # A mail program sends what `List-Unsubscribe` gave it (RFC 2369, section 3.2), and
+        # an answer adds words of its own to the subject.
+        links = (verify(word, self._keys) for word in subject.split())
+        return next((link for link in links if link), None)
 
     def _opted_out(
         self,
@@ -350,3 +365,13 @@ def _same(recipient: str, address: str) -> bool:
     if not recipient:
         return True
     return ascii_domain(recipient).casefold() == ascii_domain(address).casefold()
+
+
+def _names_in(about: Iterable[str]) -> Iterator[tuple[int, str]]:
+    """What looks like the name of a message of ours, after the number of its run."""
+    for text in about:
+        for name in NAME.finditer(text.lower()):
+            run_id = int(name[1], 16)
+            # Every database counts up to there.
+            if run_id < 2**62:
+                yield run_id, name[0]

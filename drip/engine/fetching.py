@@ -257,6 +257,17 @@ def _totals(
     return found
 
 
+def _since(
+    total: Total,
+    settings: Settings,
+    now: datetime,
+) -> datetime | None:
+    """From when events count; None if all do."""
+    if not total.span:
+        return None
+    return first_instant(total.span, now, settings.timezone)
+
+
 def _total(
     connection: Connection,
     settings: Settings,
@@ -268,9 +279,7 @@ def _total(
     """A count or sum, by contact or record; of those that have none it is 0."""
     if not owners:
         return {}
-    since = None
-    if total.span:
-        since = first_instant(total.span, now, settings.timezone)
+    since = _since(total, settings, now)
     of_records = kind != "contact"
     return event_store.totals(
         connection,

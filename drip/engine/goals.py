@@ -11,6 +11,7 @@ from sqlalchemy import Connection
 from drip.core.calendar import later, zone
 from drip.core.campaign import Goal
 from drip.core.conditions import Facts, why_not
+from drip.core.fields import Value
 from drip.core.settings import Settings
 from drip.storage.people import events
 from drip.storage.people.events import Event
@@ -102,22 +103,22 @@ def _fits(
     now: datetime,
 ) -> bool:
     """Whether an event is the goal by its own fields, which is all that `where` asks about."""
+    if goal.where is None:
+        return True
+    facts = Facts(
+        _values(event),
+        frozenset(),
+        now,
+        "UTC",
+    )
+    return why_not(goal.where, facts) is None
+
+
+def _values(event: Event) -> dict[str, Value]:
+    """Its fields by both names that a condition may call them by."""
     prefix = event.name.partition(".")[0]
-    values = {
+    return {
         f"{name}.{field}": value
         for name in (prefix, "event")
         for field, value in event.fields.items()
     }
-    return (
-        goal.where is None
-        or why_not(
-            goal.where,
-            Facts(
-                values,
-                frozenset(),
-                now,
-                "UTC",
-            ),
-        )
-        is None
-    )

@@ -70,6 +70,7 @@ class Health:
 
 def health(database: Database, now: datetime) -> Health:
     """Read at once."""
+    # In one snapshot: figures of different moments would contradict each other.
     with database.read() as connection:
         return Health(
             now,

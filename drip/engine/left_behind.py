@@ -40,6 +40,7 @@ def reap(
     held_ids = {message.id for message in held}
     attempts.settle_left_behind(connection, again, now, resend=True)
     attempts.settle_left_behind(connection, held_ids, now, resend=False)
+    # A person may look after days only, and what comes next may be due sooner.
     runs.wake(connection, {message.run_id for message in held})
     sentence = (
         f"{len(left)} message(s) were being handed over when the program ended; "
@@ -74,6 +75,7 @@ def _to_resend(
         )
         # A campaign whose version cannot be read any more says nothing, so it is held.
         resends = campaign is not None and campaign.on_unknown == "resend"
+        # Once alone: each further time may be one more copy in the same inbox.
         if resends and message.maybe_left_at is None:
             again.add(message.id)
     return again

@@ -395,7 +395,12 @@ def _code_key(
     settings: Settings,
     asks: Asks,
 ) -> CodeKey | None:
-    if all(settings.coupons[coupon].codes == "list" for coupon in asks.coupons):
+    if not _makes_codes(settings, asks):
         return None
     secret = list(link_keys(connection).values())[-1]
     return CodeKey(secret, workspace_id(connection))
+
+
+def _makes_codes(settings: Settings, asks: Asks) -> bool:
+    """Whether codes of some coupon are made here, not taken from an imported list."""
+    return any(settings.coupons[coupon].codes != "list" for coupon in asks.coupons)

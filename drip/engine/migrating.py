@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection
@@ -71,17 +72,20 @@ def plan_moves(
             step_id = _stands_at(connection, campaign_set, run)
             counted[run.version, step_id] += 1
             plan.take(run, step_id)
+    plan.moves += _moves(campaign, counted)
+    return plan
+
+
+def _moves(campaign: Campaign, counted: Counter[tuple[str, str]]) -> Iterator[Move]:
+    # In order, so that two looks at the same people read the same.
     for (version, step_id), count in sorted(counted.items()):
         place = _place(campaign, step_id)
-        plan.moves.append(
-            Move(
-                version,
-                step_id,
-                count,
-                place,
-            )
+        yield Move(
+            version,
+            step_id,
+            count,
+            place,
         )
-    return plan
 
 
 def _stands_at(

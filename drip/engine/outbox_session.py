@@ -90,6 +90,7 @@ class OutboxSession:
 
     def held_up(self, since: datetime) -> bool:
         """Whether one that was taken before then has not ended."""
+        # They are in the order in which they were taken, so that one look is enough.
         oldest = next(iter(self._in_hand.values()), None)
         taken_at = oldest.taken_at if oldest else None
         return taken_at is not None and taken_at < since
@@ -102,6 +103,7 @@ class OutboxSession:
         """
         if self.result.trouble or self._stopped:
             return False
+        # Asked of every message, and answered here nearly always.
         if not self._closed and not self.campaign_set.holds:
             return True
         ready = self._in_hand[message.message_id]
@@ -117,18 +119,25 @@ class OutboxSession:
         now = self.clock()
         with self.database.write() as connection:
             if sentence:
-                channel = self.channel
-                alarm(
-                    connection,
-                    log,
-                    "slow-answer",
-                    channel,
-                    sentence,
-                    now,
-                    SLOW,
-                )
+                self._alarm_slow(connection, sentence, now)
             else:
                 alarms.over(connection, ["slow-answer"], now)
+
+    def _alarm_slow(
+        self,
+        connection: Connection,
+        sentence: str,
+        now: datetime,
+    ) -> None:
+        alarm(
+            connection,
+            log,
+            "slow-answer",
+            self.channel,
+            sentence,
+            now,
+            SLOW,
+        )
 
     def turn(
         self,
@@ -185,19 +194,22 @@ class OutboxSession:
         What was stopped or held is judged anew.
         """
         if self._withdrawn:
-            with self.database.write() as connection:
-                outbox.give_back(
-                    connection,
-                    self._withdrawn,
-                    self.clock(),
-                )
-            self.result.given_back += len(self._withdrawn)
+            self._give_withdrawn_back()
         left = self.in_hand - self._begun - self._withdrawn
         if left and not self.result.trouble:
             self.result.more = True
             with self.database.write() as connection:
                 now = millis(self.clock())
                 outbox.put_off(connection, dict.fromkeys(left, now))
+
+    def _give_withdrawn_back(self) -> None:
+        with self.database.write() as connection:
+            outbox.give_back(
+                connection,
+                self._withdrawn,
+                self.clock(),
+            )
+        self.result.given_back += len(self._withdrawn)
 
     # --- how messages ended
 
@@ -245,6 +257,7 @@ class OutboxSession:
         """Marks those that may begin; the others are judged again. Raises LeaseLost."""
         now = self.clock()
         if not daemons.renew(connection, self.fence, now):
+            # Somebody took us for dead, and sends: both would write to the same people.
             raise LeaseLost
         # Holds are read in the transaction that begins the messages.
         self.campaign_set.refresh(connection)
@@ -277,10 +290,19 @@ class OutboxSession:
         """Whether it was begun, and there is still time: committing may take long."""
         if check and in_time(ready, check, now):
             return True
+        self._keep_back(message, ready, check)
+        return False
+
+    def _keep_back(
+        self,
+        message: Message,
+        ready: Ready,
+        check: LastCheck | None,
+    ) -> None:
+        """What was begun is ended too, or it would look as if it was left behind."""
         del self._in_hand[message.message_id]
         if check:
             self._ended.append(AttemptEnd(ready, STALE))
-        return False
 
     def _keep_links(
         self,

@@ -51,9 +51,7 @@ def plan(
         now,
     ):
         pass
-    # Asked once for an occurrence: it is the same for everybody in a blast.
-    has_content = cache(partial(_is_there, templates))
-    texts = Texts(has_content, partial(_filled, templates))
+    texts = _texts_of(templates)
     while _judged_some(
         database,
         campaign_set,
@@ -61,6 +59,12 @@ def plan(
         now,
     ):
         pass
+
+
+def _texts_of(templates: Templates) -> Texts:
+    # Asked once for an occurrence: it is the same for everybody in a blast.
+    has_content = cache(partial(_is_there, templates))
+    return Texts(has_content, partial(_filled, templates))
 
 
 def _judged_some(

@@ -87,6 +87,7 @@ class Repeating:
         goes_well = self._under_way and not self.error
         if self._on_demand and not self._under_way and not self.error:
             return None
+        # What takes long by its nature is late only once it has taken longer than it may.
         most_s = max(self.late_s, self._longest_s) if goes_well else self.late_s
         age_s = self.age_s
         if age_s <= most_s:
@@ -119,11 +120,13 @@ def words(error: Exception) -> tuple[str, str]:
         return f"{lack.sentence} No message is held or lost for it.", lack.help
     if isinstance(error, DripError):
         return f"{error.place or ''} {error.sentence}".strip(), error.help or ""
+    return _unforeseen(error), "report it; the daemon or server goes on"
+
+
+def _unforeseen(error: Exception) -> str:
+    # On one line and cut: others read the log by the line, and words can be without end.
     said = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_LOGGED]
-    return (
-        f"something that nobody foresaw: {said}{_where(error)}.",
-        "report it; the daemon or server goes on",
-    )
+    return f"something that nobody foresaw: {said}{_where(error)}."
 
 
 def _where(error: Exception) -> str:

@@ -118,12 +118,17 @@ class _Outcomes:
             number for number, run in enumerate(self.runs) if run.held_out == held_out
         ]
 
-    def arms(self, campaign: Campaign) -> Iterator[ArmReport]:
-        """Each arm of each split, by the runs that went through it."""
+    def _by_arm(self) -> dict[tuple[str, int], list[int]]:
+        """The runs by split and arm."""
         chosen: dict[tuple[str, int], list[int]] = defaultdict(list)
         for number, run in enumerate(self.runs):
             for split, arm in run.arms.items():
                 chosen[split, arm].append(number)
+        return chosen
+
+    def arms(self, campaign: Campaign) -> Iterator[ArmReport]:
+        """Each arm of each split, by the runs that went through it."""
+        chosen = self._by_arm()
         # A split that the file has no more is no part of the report.
         splits = {step.id for step in campaign.steps if isinstance(step, Split)}
         for split, arm in sorted(chosen):
@@ -269,4 +274,5 @@ def _number(event: Event, field: str) -> float:
     try:
         return parse_number(event.fields.get(field, ""))
     except ValueError:
+        # Fields are whatever a shop sends: one slip of it may not cost the whole report.
         return 0.0

@@ -145,11 +145,15 @@ def _record(
         return None
     owned = records.records_of(connection, [contact.id], campaign.for_each)
     if not owned:
-        raise DripError(
-            f"`{contact.key}` has no {campaign.for_each}.",
-            help="name a contact who has one",
-        )
+        raise _has_none(contact, campaign.for_each)
     return owned[0]
+
+
+def _has_none(contact: Contact, kind: str) -> DripError:
+    return DripError(
+        f"`{contact.key}` has no {kind}.",
+        help="name a contact who has one",
+    )
 
 
 def _heard(

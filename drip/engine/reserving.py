@@ -65,6 +65,7 @@ def coming_of(
     """The occurrences near enough to keep slots for, by contact."""
     found: dict[int, list[Coming]] = defaultdict(list)
     for campaign in campaign_set.entering():
+        # What obeys no cap is displaced by nobody, and what none counts takes no slot.
         if campaign.reserve is None or not campaign.obeys_caps or not campaign.counted:
             continue
         near = list(
@@ -138,6 +139,7 @@ def _anchors(
     """The days near enough on which a run of this date would begin."""
     assert campaign.reserve is not None
     reach = campaign.lookback() + campaign.reserve
+    # Around New Year what is near can belong to the year before or after.
     years = (now.year - 1, now.year, now.year + 1) if trigger.yearly else (0,)
     for year in years:
         anchor = anchor_date(trigger, value, year)
@@ -164,6 +166,7 @@ def _reserved(
     if runs.ENDED in occurrence.became.values():
         return
     passage = _passage(occurrence, facts)
+    # Whoever is held out gets nothing: a slot would only keep other messages back.
     if _held_out(passage):
         return
     person, asked = facts.person(passage.contact), False

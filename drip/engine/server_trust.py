@@ -127,15 +127,13 @@ class ServerTrust:
             return True
         if self.relay is None:
             return False
-        if (
-            self.refused_in_row(
-                connection,
-                ready,
-                answer,
-                now,
-            )
-            < MOST_REFUSED
-        ):
+        in_row = self.refused_in_row(
+            connection,
+            ready,
+            answer,
+            now,
+        )
+        if in_row < MOST_REFUSED:
             return False
         # From here on it has to show anew that it takes anybody.
         self.accepts = self.known = False
@@ -163,8 +161,11 @@ class ServerTrust:
         # One refusal may well be about the recipient: a list has dead addresses.
         if count < MOST_REFUSED:
             return
-        sentence = (
+        result.stuck(self._about_us(count, answer), REFUSES, COSTLY)
+
+    def _about_us(self, count: int, answer: str) -> str:
+        # Servers repeat the address that they refuse; a log is no place for it.
+        return (
             f"The mail server {self.relay} has refused {count} recipients and taken "
             f"nobody since, so this may be about us ({without_addresses(answer)})."
         )
-        result.stuck(sentence, REFUSES, COSTLY)

@@ -150,9 +150,16 @@ def _parsed(data: bytes) -> Parsed:
 
 def _is_costly(data: bytes) -> bool:
     """Whether the library would look at too many lines, or make too many messages."""
+    return _is_nested_deep(data) or _has_many_blocks(data)
+
+
+def _is_nested_deep(data: bytes) -> bool:
     nested = len(re.findall(rb"(?i)boundary|message/(?:rfc822|global)", data))
-    if data.count(b"\n") * nested > MOST_LOOKS:
-        return True
+    return data.count(b"\n") * nested > MOST_LOOKS
+
+
+def _has_many_blocks(data: bytes) -> bool:
+    # Of a delivery status each block becomes a message of its own (RFC 3464, section 2.1).
     if b"delivery-status" not in data.lower():
         return False
     return len(re.findall(rb"\n\r?\n", data)) > MOST_BLOCKS

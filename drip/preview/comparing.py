@@ -83,6 +83,7 @@ def compare(
 
 
 def _without_none(way: Way) -> tuple[str, ...]:
+    # None and a text have no order.
     *others, record = way
     return (*others, record or "")
 
@@ -118,18 +119,13 @@ class _Side:
 
 def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
     """What becomes of each occurrence that is not as it was."""
-    before, after = (
-        old.sent.get(
-            way,
-            {},
-        ),
-        new.sent.get(way, {}),
-    )
+    before = old.sent.get(way, {})
+    after = new.sent.get(way, {})
     for occurrence in sorted(before.keys() & after.keys()):
         if before[occurrence] != after[occurrence]:
             yield occurrence, occurrence
-    lost = sorted((key for key in before if key not in after), key=before.__getitem__)
-    gained = sorted((key for key in after if key not in before), key=after.__getitem__)
+    lost = _missing(before, after)
+    gained = _missing(after, before)
     # What leaves one day and comes on another is one message that moved, unless a cap
     # took it.
     for occurrence in lost:
@@ -137,6 +133,14 @@ def _pairs(way: Way, old: _Side, new: _Side) -> Iterator[Pair]:
             yield occurrence, None
     moved = [occurrence for occurrence in lost if (way, occurrence) not in new.capped]
     yield from zip_longest(moved, gained)
+
+
+def _missing(
+    here: Mapping[str, datetime],
+    there: Mapping[str, datetime],
+) -> list[str]:
+    """The occurrences of one side that the other has not, the earliest first."""
+    return sorted((key for key in here if key not in there), key=here.__getitem__)
 
 
 def _change(
@@ -152,15 +156,21 @@ def _change(
     capped = key in new.capped and key not in old.capped
     reason = new.refused.get(key)
     if reason is None and right is None:
+        # Nothing was said of the message itself: its run had ended before.
         reason = new.over.get((campaign, contact, record))
     return Change(
         "capped" if capped else _kind(pair),
         *way,
         before=old.leaves(way, left),
         after=new.leaves(way, right),
-        why=f"{reason.code}: {reason.sentence}" if reason and reason.code else None,
+        why=why_of(reason),
         cause=cause,
     )
+
+
+def why_of(row: LedgerRow | None) -> str | None:
+    """A line's reason, with its code; None if it has none."""
+    return f"{row.code}: {row.sentence}" if row and row.code else None
 
 
 def _kind(pair: Pair) -> Kind:
@@ -180,6 +190,8 @@ def changed_lines(before: str, after: str) -> list[int]:
         None,
         left,
         right,
+        # Else what occurs in one line of a hundred (`- wait: 1 day`) counts as junk in
+        # files of 200 lines and more, and the wrong line is blamed.
         autojunk=False,
     )
     found: set[int] = set()
@@ -246,17 +258,14 @@ def _nearest(lines: Sequence[int], first: int, last: int) -> int:
 
 
 def _elsewhere(changed: Mapping[str, list[int]]) -> Place | None:
+    files = _settings_first(changed)
+    return Place(files[0], changed[files[0]][0]) if files else None
+
+
+def _settings_first(changed: Mapping[str, list[int]]) -> list[str]:
     files = sorted(name for name, lines in changed.items() if lines)
     # The settings are everybody's, another campaign takes a slot at most.
-    files.sort(key=lambda name: not name.endswith("_settings.yaml"))
-    return (
-        Place(
-            files[0],
-            changed[files[0]][0],
-        )
-        if files
-        else None
-    )
+    return sorted(files, key=lambda name: not name.endswith("_settings.yaml"))
 
 
 def grouped(changes: Sequence[Change]) -> dict[tuple[str, str, Kind], list[Change]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from zoneinfo import ZoneInfo
@@ -84,6 +84,7 @@ def explained(
     """Of all campaigns, or of one. Raises DripError for a contact or campaign that is not."""
     with database.read() as connection:
         contact = contact_store.contact_of_key(connection, key)
+    # In a copy: a set keeps the versions that it reads, and who looks changes nothing.
     with rehearsal(
         database,
         now,
@@ -137,7 +138,11 @@ def _named(campaign_set: CampaignSet, campaign: str | None) -> tuple[str, ...]:
         return tuple(sorted(known))
     if campaign in known:
         return (campaign,)
-    raise DripError(
+    raise _no_campaign(campaign, known)
+
+
+def _no_campaign(campaign: str, known: Iterable[str]) -> DripError:
+    return DripError(
         f"There is no campaign `{campaign}`.",
         help=nearest(campaign, known, what="campaigns"),
     )

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Literal
 
+from drip.preview.comparing import why_of
 from drip.preview.simulator import Outage
 from drip.storage.reading.ledger import LedgerRow
 
@@ -98,13 +99,7 @@ def _effects(
     for key, row in before.items():
         later = after.sent.get(key)
         if later is None:
-            # A schedule that was missed several times is made up for once.
-            merged = _run(row) not in after.entered and row.at >= outage.start
-            reason = after.reason(key, row)
-            if merged:
-                yield _effect("merged", key, row, None, None)
-            elif reason:
-                yield _effect("dropped", key, row, None, reason)
+            yield from _gone(key, row, after, outage)
         elif later.at != row.at:
             yield _effect(
                 "late",
@@ -116,6 +111,22 @@ def _effects(
     for key, row in after.sent.items():
         if key not in before:
             yield _effect("instead", key, None, row, None)
+
+
+def _gone(
+    key: MessageKey,
+    row: LedgerRow,
+    after: _WithOutage,
+    outage: Outage,
+) -> Iterator[Effect]:
+    """What became of a message that does not leave any more."""
+    # A schedule that was missed several times is made up for once.
+    merged = _run(row) not in after.entered and row.at >= outage.start
+    reason = after.reason(key, row)
+    if merged:
+        yield _effect("merged", key, row, None, None)
+    elif reason:
+        yield _effect("dropped", key, row, None, reason)
 
 
 def _effect(
@@ -130,7 +141,7 @@ def _effect(
         *key,
         before=before.at if before else None,
         after=after.at if after else None,
-        why=f"{reason.code}: {reason.sentence}" if reason and reason.code else None,
+        why=why_of(reason),
         place=reason.place if reason else None,
     )
 

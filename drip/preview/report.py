@@ -76,6 +76,8 @@ def report(
 def _environment() -> Environment:
     return Environment(
         loader=PackageLoader("drip.preview", "."),
+        # Names and texts of people's records are in it, and whoever is sent the file
+        # opens it in a browser (CWE-79).
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -91,6 +93,7 @@ def _campaigns(summary: Summary, titles: Mapping[str, str]) -> dict[str, Any]:
                 name,
                 name,
             ),
+            # With more campaigns than colours, some share one.
             "colour": COLOURS[n % len(COLOURS)],
         }
         for n, name in enumerate(sorted(summary.campaigns))

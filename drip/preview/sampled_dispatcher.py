@@ -144,6 +144,7 @@ class SampledDispatcher(Dispatcher):
         if kind not in self._good or not granted.sure:
             return True
         looked_at = self._looked_at[granted.campaign, granted.step]
+        # A longer name is where a text first has no room.
         longest = self._longest.get(granted.campaign, 0)
         return looked_at < self.each_step or length > longest
 

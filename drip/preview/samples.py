@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from drip.core.message import Message, with_pictures
 from drip.engine.last_check import Ready
+from drip.storage.people.contacts import Contact
 
 MOST = 10
 Rendered = tuple[Ready, Message]
@@ -119,12 +120,16 @@ def _length(rendered: Rendered) -> int:
 def _known(rendered: Rendered) -> int:
     """How many fields are known of the contact."""
     contact = rendered[0].contact
-    plain = (
+    known = sum(value is not None for value in _plain_fields(contact))
+    return known + len(contact.attributes)
+
+
+def _plain_fields(contact: Contact) -> tuple[str | None, ...]:
+    """What every contact may have, whatever else the workspace declares."""
+    return (
         contact.email,
         contact.phone,
         contact.locale,
         contact.country,
         contact.timezone,
     )
-    known = sum(value is not None for value in plain)
-    return known + len(contact.attributes)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
-from itertools import islice
+from itertools import chain, islice
 
 from sqlalchemy import Connection
 
@@ -78,6 +78,7 @@ def rehearsal(
     with private.scratch() as folder:
         path = folder / "rehearsal.db"
         create_database(path, now, durable=False).close()
+        # It lies in a folder that only we may enter: it holds whatever is known of people.
         copy_into(database, path, part, now)
         copy = SqliteDatabase(path, durable=False)
         try:
@@ -148,6 +149,7 @@ def simulate(
         )
         instants = (next_due(database, now), wakes.after(now))
         now = min((at for at in instants if at), default=end + AFTER)
+        # What fell due in it is done at its end, as by a daemon that starts again.
         if outage and outage.start <= now < outage.end:
             now = outage.end
     return total
@@ -192,20 +194,17 @@ class Wakes:
             change = change_marks.last_change(connection)
             if change == self._change:
                 return
-            fresh = {
-                at
-                for campaign in self._campaign_set.entering()
-                for at in coming_entries(
-                    self._ahead(
-                        connection,
-                        campaign,
-                        now,
-                    )
-                )
-            }
+            fresh = self._entries(connection, now)
         self._change = change
         if not fresh.issubset(self._coming):
             self._coming = sorted(fresh.union(self._coming))
+
+    def _entries(self, connection: Connection, now: datetime) -> set[datetime]:
+        ahead = (
+            self._ahead(connection, campaign, now)
+            for campaign in self._campaign_set.entering()
+        )
+        return set(chain.from_iterable(map(coming_entries, ahead)))
 
     def _ahead(
         self,

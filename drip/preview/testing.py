@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, date, datetime, time, timedelta
 from operator import attrgetter
@@ -24,13 +24,14 @@ from drip.core.campaign import (
 from drip.core.channels import CHANNELS
 from drip.core.conditions import All
 from drip.core.fields import parse
-from drip.core.settings import Settings
+from drip.core.settings import Segment, Settings
 from drip.core.steps import SendStep, Step, Task
 from drip.engine.campaign_set import CampaignSet, open_campaign_set
 from drip.engine.deriving import date_fields, guess_zone, refresh, take_readings
 from drip.errors import DripError, Place
 from drip.importing.event_rows import take_events
 from drip.language.files import Loaded
+from drip.preview.comparing import why_of
 from drip.preview.simulator import Nowhere, simulate
 from drip.rendering.compiled import Compiled, CompiledText
 from drip.rendering.sources import Source
@@ -111,6 +112,7 @@ class Result:
         for expected in self.expected:
             found = next((line for line in rest if line.fits(expected)), None)
             if found:
+                # Each line fits one that is expected: who expects it twice has to see it twice.
                 rest.remove(found)
             pairs.append((expected, found))
         pairs += [(None, line) for line in rest]
@@ -128,6 +130,7 @@ class Stage:
         create_database(
             self._empty,
             LONG_AGO,
+            # Nobody misses it after a power cut, and waiting for the disk takes long.
             durable=False,
         ).close()
 
@@ -170,16 +173,20 @@ class Stage:
     def _staged(self, test: CampaignTest) -> Settings:
         """The settings with the given segments open to everybody."""
         settings = self._settings
-        opened = {
-            key: replace(settings.segments[key], condition=All(()))
-            for key in test.segments
-            if key in settings.segments
-        }
+        opened = _opened(settings.segments, test.segments)
         return replace(
             settings,
             segments={**settings.segments, **opened},
             version=f"{settings.version}/{test.name}",
         )
+
+
+def _opened(segments: Mapping[str, Segment], keys: Iterable[str]) -> dict[str, Segment]:
+    return {
+        key: replace(segments[key], condition=All(()))
+        for key in keys
+        if key in segments
+    }
 
 
 class _Forgiving(Templates):
@@ -202,6 +209,10 @@ class _Forgiving(Templates):
         except DripError:
             if name in self.names():
                 raise
+        return self._named_only(name)
+
+    def _named_only(self, name: str) -> Compiled:
+        """An empty message with the text's name as its subject."""
         text = CompiledText("", self.plain.from_string(""), self.plain)
         subject = self.plain.from_string(name)
         return Compiled(
@@ -311,7 +322,7 @@ class _Play:
 
     # --- what is given
 
-    def _set_up(self, start: datetime) -> CampaignSet:
+    def _loaded(self) -> Loaded:
         # Whether a draft does what it should is what its tests are for.
         campaign = replace(
             self.campaign,
@@ -319,11 +330,14 @@ class _Play:
             holdout=0.0,
             max_audience=None,
         )
-        loaded = Loaded(
+        return Loaded(
             settings=self.settings,
             campaigns={campaign.key: campaign},
             texts={campaign.version: ""},
         )
+
+    def _set_up(self, start: datetime) -> CampaignSet:
+        loaded = self._loaded()
         with self.database.write() as connection:
             self.contact = self._contact(connection, start)
             self.record = self._record(
@@ -391,29 +405,25 @@ class _Play:
         }
         return {**REACHABLE, "locale": self.settings.locale} | given
 
-    def _agree(self, connection: Connection, contact: Contact, now: datetime) -> None:
-        topics = {
-            topic: self.test.topics.get(
-                topic,
-                True,
-            )
-            for topic in self.settings.topics
-        }
-        said = [
+    def _said(self, contact: Contact) -> list[Consent]:
+        """The sample contact agrees to every topic of which the test says nothing."""
+        return [
             Consent(
                 contact.id,
                 topic,
                 channel,
-                agreed,
+                self.test.topics.get(topic, True),
                 LONG_AGO,
             )
-            for topic, agreed in topics.items()
+            for topic in self.settings.topics
             for channel in CHANNELS
         ]
+
+    def _agree(self, connection: Connection, contact: Contact, now: datetime) -> None:
         addresses = {contact.id: contact.email}
         consents.record(
             connection,
-            said,
+            self._said(contact),
             "test",
             addresses,
             now,
@@ -493,11 +503,10 @@ class _Play:
         over = row.code == "too-late" and row.at == start
         if text is None or over:
             return None
-        why = f"{row.code}: {row.sentence}" if row.code else None
         return TimelineEntry(
             local(row.at, self.zone),
             text,
-            why,
+            why_of(row),
         )
 
     def _text(self, row: LedgerRow) -> str | None:

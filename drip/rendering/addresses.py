@@ -144,8 +144,11 @@ def _statement(
 
 def _branches(node: nodes.If, states: States) -> States:
     """All that may be open behind any of them."""
-    bodies = [node.body, *(branch.body for branch in node.elif_), node.else_]
-    return frozenset().union(*(_body(body, states) for body in bodies))
+    return frozenset().union(*(_body(body, states) for body in _bodies(node)))
+
+
+def _bodies(node: nodes.If) -> list[list[nodes.Node]]:
+    return [node.body, *(branch.body for branch in node.elif_), node.else_]
 
 
 def _check_whole(
@@ -194,8 +197,12 @@ def _filtered(
     line: int,
 ) -> nodes.Filter:
     """The beginning of an address as one expression, looked at by `leading`."""
-    whole = parts[0] if len(parts) == 1 else nodes.Concat(parts, lineno=line)
+    whole = _joined(parts, line)
     return nodes.Filter(whole, LEADING, [], [], None, None, lineno=line)
+
+
+def _joined(parts: list[nodes.Expr], line: int) -> nodes.Expr:
+    return parts[0] if len(parts) == 1 else nodes.Concat(parts, lineno=line)
 
 
 def _as_text(parts: list[nodes.Expr]) -> str:

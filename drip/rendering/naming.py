@@ -18,6 +18,7 @@ ENDINGS = (".letter.html", ".md", ".html", ".mjml", ".txt", ".sms", ".push")
 # It takes a parser a second for a hundred thousand.
 LONGEST_FRONT = 20_000
 DATED = re.compile(r"\d{4}-\d\d-\d\d")
+_LOCALE = re.compile(r"\.[a-z]{2}(-[A-Za-z]{2,4})?$")
 
 
 def front_matter(text: str, name: str) -> dict[str, str]:
@@ -86,7 +87,7 @@ def bare_name(path: Path, folder: Path) -> str:
     """The name by which a campaign calls a file: without locale and ending."""
     name = path.relative_to(folder).as_posix()
     ending = next(ending for ending in ENDINGS if name.endswith(ending))
-    return re.sub(r"\.[a-z]{2}(-[A-Za-z]{2,4})?$", "", name.removesuffix(ending))
+    return _LOCALE.sub("", name.removesuffix(ending))
 
 
 def locale_in(path: Path) -> str | None:

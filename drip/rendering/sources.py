@@ -31,6 +31,8 @@ from drip.rendering.naming import (
 FOLDER = "templates"
 # Of a text, before its characters are counted.
 MOST_BYTES = 2 * 1024 * 1024
+# Base64 makes a third more of it (RFC 2045, section 6.8), and mail servers have a
+# limit for the whole (RFC 1870).
 ATTACHMENT_BYTES = 10 * 1024 * 1024
 # A file whose first line is no `---`, or that lacks the second one, is all text.
 FRONT = re.compile(r"\A---[ \t]*\r?\n(.*?)(?:\r?\n)?---[ \t]*(?:\r?\n|\Z)", re.S)
@@ -50,6 +52,7 @@ class Source:
 
     def front_line(self, name: str) -> int:
         """The line in which a key of the front matter stands; 1 if it is not there."""
+        # Some editors begin a file with a byte order mark: the first key would not be found.
         lines = self.path.read_text("utf-8-sig").splitlines()[: self.first_line]
         for number, line in enumerate(lines, 1):
             if line.startswith(f"{name}:"):
@@ -119,6 +122,7 @@ class TemplateFolder:
 
     def file(self, name: str) -> Path | None:
         """A file of the folder; None if it is not there, or outside."""
+        # A name can have `..` in it, and would lead to any file of the machine (CWE-22).
         path = within(self.folder, name)
         return path if path is not None and path.is_file() else None
 
@@ -138,11 +142,7 @@ class TemplateFolder:
                 f"`{name}` is too large to attach",
                 help="the most is 10 MB; link to it instead",
             )
-        kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
-        # Without it mail programs guess, mostly Latin-1 (RFC 2046 section 4.1.2).
-        if kind.startswith("text/"):
-            kind = f"{kind}; charset=utf-8"
-        return Attachment(path.name, kind, path.read_bytes())
+        return Attachment(path.name, _kind_of(path), path.read_bytes())
 
     def strays(self) -> list[str]:
         """The files that lie outside of the folder, to which links lead.
@@ -152,8 +152,11 @@ class TemplateFolder:
         return [
             f"{FOLDER}/{path.relative_to(self.folder).as_posix()}"
             for path in paths_below(self.folder)
-            if not path.name.startswith(".") and not inside(path, self.folder)
+            if self._is_stray(path)
         ]
+
+    def _is_stray(self, path: Path) -> bool:
+        return not path.name.startswith(".") and not inside(path, self.folder)
 
     # --- dated content
 
@@ -266,3 +269,10 @@ def _text_of(path: Path, place: Place) -> str:
             place=place,
         ) from None
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _kind_of(path: Path) -> str:
+    """The media type of a file, by its name."""
+    kind = mimetypes.guess_type(path.name)[0] or "application/octet-stream"
+    # Without it mail programs guess, mostly Latin-1 (RFC 2046 section 4.1.2).
+    return f"{kind}; charset=utf-8" if kind.startswith("text/") else kind

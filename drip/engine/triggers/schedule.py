@@ -19,6 +19,8 @@ from drip.storage.campaigns.cursors import Cursor
 
 # What an occurrence is called, and its instant: both may be several zones'.
 OccurrenceAt = tuple[str, datetime]
+# By schedule and zone: from when it was looked for, and what comes next, if anything.
+_Upcoming = dict[tuple[Schedule, str], tuple[datetime, datetime | None]]
 
 
 class StartBySchedule:
@@ -30,9 +32,7 @@ class StartBySchedule:
 
     def __init__(self) -> None:
         self._zones: tuple[int, list[str | None]] = (-1, [])
-        self._upcoming: dict[
-            tuple[Schedule, str], tuple[datetime, datetime | None]
-        ] = {}
+        self._upcoming: _Upcoming = {}
 
     def counts(self, campaign: Campaign) -> str:
         return "schedule"
@@ -96,6 +96,10 @@ class StartBySchedule:
         """The zones by whose clocks the schedule goes; None is the workspace's."""
         if look.campaign.timezone:
             return [look.campaign.timezone]
+        return self._contact_zones(look)
+
+    def _contact_zones(self, look: Look) -> list[str | None]:
+        """Those that somebody lives in; asked again only after a change."""
         if self._zones[0] != look.now.change:
             self._zones = (look.now.change, audience.zones(look.connection))
         return self._zones[1]

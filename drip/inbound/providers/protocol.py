@@ -145,10 +145,15 @@ def _meaning(
     evidence: Evidence,
 ) -> Class:
     """By the server's answer, else by what the provider itself makes of it."""
-    nothing_said = not evidence.text and not status_of(evidence)
-    meaning = _UNKNOWN if nothing_said else class_of(evidence)
+    meaning = _by_server(evidence)
     if meaning == "unknown":
         meaning = report.by
     if report.kind == "delayed" and meaning != "policy":
         return "temporary"
     return meaning
+
+
+def _by_server(evidence: Evidence) -> Class:
+    # With neither words nor a code there is nothing to go by: the provider knows more.
+    nothing_said = not evidence.text and not status_of(evidence)
+    return _UNKNOWN if nothing_said else class_of(evidence)

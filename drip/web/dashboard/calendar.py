@@ -55,6 +55,7 @@ def _forecast(dashboard: DashboardState) -> dict[str, Any] | None:
 def _campaigns(
     dashboard: DashboardState, names: list[str]
 ) -> dict[str, dict[str, str]]:
+    # A forecast can be older than the files, and have campaigns that are gone.
     known = dashboard.state.campaign_set.campaigns
     return {
         name: {
@@ -99,6 +100,7 @@ def _past(
     now: datetime,
     here: ZoneInfo,
 ) -> dict[str, Any]:
+    # From a midnight: of a day that is counted in part, the bar would look like a quiet one.
     start = at_minute(local(now, here).date() - PAST, 0, here)
     hours = pressure.stretches(connection, start, now, HOUR)
     return {

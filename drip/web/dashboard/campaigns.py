@@ -194,6 +194,7 @@ async def hold(request: Request) -> Response:
         else:
             holding.hold(connection, order, key)
 
+    # Else a hold would lie in wait for whatever campaign is called so one day.
     if key in dashboard.state.campaign_set.campaigns:
         await dashboard.state.writer.do(work)
     return back(request, f"/campaigns/{quote(key)}")

@@ -79,13 +79,18 @@ async def _person(dashboard: DashboardState, request: Request) -> Response | Non
     if session is None:
         return _log_in_first(request)
     request.state.session = session
-    if request.method == "POST":
-        form = dict(await form_of(request))
-        csrf = form.get("csrf", "")
-        same = hmac.compare_digest(csrf.encode(), session.csrf.encode())
-        if not same or not _is_ours(request):
-            return _forged(request)
-        request.state.form = form
+    return await _take_form(request, session) if request.method == "POST" else None
+
+
+async def _take_form(request: Request, session: Session) -> Response | None:
+    """Why a form is not taken, if so."""
+    form = dict(await form_of(request))
+    csrf = form.get("csrf", "")
+    # As bytes: of texts `compare_digest` takes ASCII alone, and raises TypeError.
+    same = hmac.compare_digest(csrf.encode(), session.csrf.encode())
+    if not same or not _is_ours(request):
+        return _forged(request)
+    request.state.form = form
     return None
 
 
@@ -93,6 +98,7 @@ async def session_of(dashboard: DashboardState, request: Request) -> Session | N
     """Whose browser this is: None for a cookie that we have not given out, or whose
     session is over."""
     token = request.cookies.get(COOKIE, "")
+    # Ours have 43 characters: a longer one is not worth a question of the database.
     if not token or len(token) > 100:
         return None
     now = dashboard.state.clock()
@@ -142,6 +148,7 @@ class _LoginAttempt:
     def of(cls, form: Mapping[str, str], address: str) -> _LoginAttempt:
         """Cut: a password without end would take long to try."""
         name = form.get("name", "")[:200]
+        # One more than a password may have: cut to that, a longer one would fit.
         password = form.get("password", "")[: LONGEST + 1]
         return cls(name, password, address, _own_path(form.get("next", "/")))
 
@@ -176,6 +183,8 @@ async def _let_in(
     operator: Operator,
     attempt: _LoginAttempt,
 ) -> Response:
+    # 256 bits. Whoever guesses a session's name is in, so at least 64 are asked for
+    # (OWASP, Session Management Cheat Sheet, "Session ID Entropy").
     token = secrets.token_urlsafe(32)
     now = dashboard.state.clock()
     await dashboard.state.writer.do(operators.log_in, operator, token, now + LASTS, now)
@@ -204,6 +213,8 @@ def _set_cookie(
         max_age=lasts_s,
         httponly=True,
         samesite="strict",
+        # Browsers drop such a cookie where there is no TLS (RFC 6265bis), and nobody
+        # could log in there.
         secure=request.url.scheme == "https",
     )
 
@@ -243,10 +254,12 @@ async def _program(dashboard: DashboardState, request: Request) -> Response | No
     key = await state.read(api_keys.find, token.strip())
     if kind.lower() != "bearer" or key is None or SCOPE not in key.scopes:
         return _wrong_token(state, request)
+    # An order stands in the records under an operator's name, and a key is nobody.
     if request.method != "GET":
         return _refusal(403, "Programs only look.", "the command line changes things")
     if not state.requests.spend(key.name):
         return _refusal(429, "There were too many requests with this token.")
+    # A program that accepts anything would get pages for people else.
     request.scope["query_string"] += b"&format=json"
     return None
 

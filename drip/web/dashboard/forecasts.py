@@ -66,6 +66,7 @@ class Forecasts:
             target=self._make,
             args=(worker, passed_s()),
             name="drip-forecast",
+            # A simulation takes minutes: a server that ends does not wait for it.
             daemon=True,
         )
         with lacking():

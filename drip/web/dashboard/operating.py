@@ -56,6 +56,7 @@ async def health(request: Request) -> Response:
         ],
         "orders": [order._asdict() for order in orders],
     }
+    # By the status alone, so that a monitor needs to read no page.
     return await dashboard.show(
         request, "health.html", values, 503 if troubles else 200
     )
@@ -128,6 +129,7 @@ async def _settled(request: Request) -> str | None:
     )
     number, end = form.get("task", ""), form.get("do", "")
     outcome = form.get("outcome", "").strip()[:LONGEST_OUTCOME] or None
+    # A number of more bits than a column has is an error there, and no unknown task.
     if not (number.isdecimal() and len(number) < 10 and end in TASK_ENDS):
         return "That is no task that is done or dropped."
     ended, settings = cast(TaskEnd, end), state.settings

@@ -75,6 +75,8 @@ class DashboardState:
     def pages(self) -> Environment:
         made = Environment(
             loader=FileSystemLoader(HERE / "pages"),
+            # Keys, answers and free text are other people's words: as they are, they
+            # could be script in an operator's browser (CWE-79).
             autoescape=True,
             # A name that is missing is an error: no page shows nothing for something.
             undefined=StrictUndefined,
@@ -178,6 +180,7 @@ def wants_json(request: Request) -> bool:
     """Whether a program asks."""
     if request.query_params.get("format") == "json":
         return True
+    # Whoever accepts HTML too is a browser, and means the page.
     accepted = request.headers.get("accept", "")
     return "application/json" in accepted and "html" not in accepted
 
