@@ -20,7 +20,10 @@ DARK = ("", "on grey23")
 
 
 def show_caps(
-    found: Pressure, other: Pressure | None, trial: str | None, as_json: bool
+    found: Pressure,
+    other: Pressure | None,
+    trial: str | None,
+    as_json: bool,
 ) -> None:
     """Prints a pressure, and beside it that of other caps."""
     if as_json:

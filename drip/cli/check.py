@@ -44,7 +44,11 @@ GITHUB_LEVELS: dict[Level, str] = {
 @json_option
 @pass_app
 def check(
-    app: App, files: tuple[str, ...], style: str, explain: str | None, as_json: bool
+    app: App,
+    files: tuple[str, ...],
+    style: str,
+    explain: str | None,
+    as_json: bool,
 ) -> None:
     """Reads campaigns, settings and templates and reports every problem in them.
 

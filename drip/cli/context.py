@@ -96,18 +96,25 @@ def no_campaign(name: str, known: Iterable[str]) -> DripError:
 
 def now_option(command: Command) -> Command:
     return click.option(
-        "--now", metavar="TIME", help="Another clock, as `2026-11-26 9:00`."
+        "--now",
+        metavar="TIME",
+        help="Another clock, as `2026-11-26 9:00`.",
     )(command)
 
 
 def json_option(command: Command) -> Command:
     return click.option(
-        "--json", "as_json", is_flag=True, help="JSON lines, for scripts."
+        "--json",
+        "as_json",
+        is_flag=True,
+        help="JSON lines, for scripts.",
     )(command)
 
 
 def endpoint(
-    context: click.Context, option: click.Parameter, text: str | None
+    context: click.Context,
+    option: click.Parameter,
+    text: str | None,
 ) -> tuple[str, int] | None:
     """An option's host and port: `9464`, or `0.0.0.0:9464`."""
     if text is None:

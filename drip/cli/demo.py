@@ -107,7 +107,10 @@ def _fresh_workspace(app: App, root: Path, today: date) -> Workspace:
 
 
 def import_people(
-    workspace: Workspace, database: Database, people: SampleFiles, at: datetime
+    workspace: Workspace,
+    database: Database,
+    people: SampleFiles,
+    at: datetime,
 ) -> dict[str, ImportReport]:
     """Brings the invented people in; what came of each file."""
     about = (database, workspace.settings)
@@ -124,7 +127,10 @@ def import_people(
 
 
 def _draw_preview(
-    workspace: Workspace, database: Database, start: datetime, end: datetime
+    workspace: Workspace,
+    database: Database,
+    start: datetime,
+    end: datetime,
 ) -> None:
     campaigns = workspace.loaded.campaigns
     titles = {key: campaign.title for key, campaign in campaigns.items()}
@@ -134,7 +140,10 @@ def _draw_preview(
 
 
 def _run(
-    workspace: Workspace, database: Database, start: datetime, end: datetime
+    workspace: Workspace,
+    database: Database,
+    start: datetime,
+    end: datetime,
 ) -> int:
     """How many messages left."""
     result = simulate(

@@ -56,7 +56,12 @@ LAST_LINE = 10**6
 @json_option
 @pass_app
 def diff(
-    app: App, other: str, days: int, style: str, now: str | None, as_json: bool
+    app: App,
+    other: str,
+    days: int,
+    style: str,
+    now: str | None,
+    as_json: bool,
 ) -> None:
     """Who is affected by a change of the files: gained, lost, moved, newly capped, and the line that does it.
 

@@ -29,7 +29,11 @@ SHOWN = 20
 @json_option
 @pass_app
 def inbound(
-    app: App, source: str | None, dry_run: bool, now: str | None, as_json: bool
+    app: App,
+    source: str | None,
+    dry_run: bool,
+    now: str | None,
+    as_json: bool,
 ) -> None:
     """Reads mails that came back: bounces, delays, complaints, unsubscribe mails, auto-replies.
 

@@ -34,7 +34,10 @@ FOLLOW_EVERY_S = 1.0
 @click.option("--contact", metavar="KEY", help="One contact's lines.")
 @click.option("--campaign", metavar="NAME", help="One campaign's lines.")
 @click.option(
-    "--audit", "ordered", is_flag=True, help="What people ordered instead, and why."
+    "--audit",
+    "ordered",
+    is_flag=True,
+    help="What people ordered instead, and why.",
 )
 @click.option("--follow", is_flag=True, help="Go on with what is new, until Ctrl-C.")
 @json_option
@@ -92,7 +95,10 @@ class _LogRequest:
     as_json: bool
 
     def print_ledger(
-        self, connection: Connection, since: datetime | None, until: datetime | None
+        self,
+        connection: Connection,
+        since: datetime | None,
+        until: datetime | None,
     ) -> None:
         """What happened to messages and runs."""
         found = entries(
@@ -111,11 +117,18 @@ class _LogRequest:
                 say(_ledger_line(entry, row["local"]))
 
     def print_orders(
-        self, connection: Connection, since: datetime | None, until: datetime | None
+        self,
+        connection: Connection,
+        since: datetime | None,
+        until: datetime | None,
     ) -> None:
         """What people ordered."""
         for order in audit.orders(
-            connection, since, until, self.campaign, self.contact
+            connection,
+            since,
+            until,
+            self.campaign,
+            self.contact,
         ):
             if self.as_json:
                 print_json(_order_row(order, self.timezone))
@@ -163,7 +176,11 @@ def _wall(at: datetime, timezone: str) -> str:
 @json_option
 @pass_app
 def explain(
-    app: App, contact: str, campaign: str | None, now: str | None, as_json: bool
+    app: App,
+    contact: str,
+    campaign: str | None,
+    now: str | None,
+    as_json: bool,
 ) -> None:
     """Why a contact got something or did not: past and coming, with reason, place and next instant.
 
@@ -183,7 +200,10 @@ def explain(
 
 
 def _explained_rows(
-    found: Explained, contact: str, timezone: str, at: datetime
+    found: Explained,
+    contact: str,
+    timezone: str,
+    at: datetime,
 ) -> Iterator[Mapping[str, Any]]:
     for entry in (*found.past, *found.coming):
         yield {**entry_row(entry, timezone), "coming": entry.at > at}
@@ -199,7 +219,10 @@ def _explained_rows(
 
 
 def _nothing_row(
-    contact: str, campaign: str | None, code: str, sentence: str | None
+    contact: str,
+    campaign: str | None,
+    code: str,
+    sentence: str | None,
 ) -> dict[str, str | None]:
     """That nothing happens, and why."""
     return {

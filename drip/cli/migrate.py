@@ -20,14 +20,21 @@ SHOWN_OF_VERSION = 8
 @click.command("migrate-runs")
 @click.argument("campaign")
 @click.option(
-    "--yes", is_flag=True, help="Do it; without this it only shows what would change."
+    "--yes",
+    is_flag=True,
+    help="Do it; without this it only shows what would change.",
 )
 @why_option
 @now_option
 @json_option
 @pass_app
 def migrate_runs(
-    app: App, campaign: str, yes: bool, why: str | None, now: str | None, as_json: bool
+    app: App,
+    campaign: str,
+    yes: bool,
+    why: str | None,
+    now: str | None,
+    as_json: bool,
 ) -> None:
     """Moves the people in a campaign to its newest version, by the ids of their steps.
 

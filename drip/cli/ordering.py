@@ -34,7 +34,9 @@ def order_of(app: App, at: datetime, why: str | None) -> Order:
 
 @contextlib.contextmanager
 def ordering(
-    app: App, why: str | None, now: str | None = None
+    app: App,
+    why: str | None,
+    now: str | None = None,
 ) -> Iterator[tuple[Workspace, Connection, Order]]:
     """What was typed, being carried out: all of it in one transaction, or nothing."""
     with app.opened(now) as (workspace, database, at), database.write() as connection:

@@ -22,7 +22,10 @@ Group = tuple[str, str, Kind]
 
 
 def show_outage(
-    found: Sequence[Effect], outage: Outage, zone: str, as_json: bool
+    found: Sequence[Effect],
+    outage: Outage,
+    zone: str,
+    as_json: bool,
 ) -> None:
     """Prints the effects of a downtime: a table by campaign and step, or JSON lines."""
     if as_json:

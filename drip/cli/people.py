@@ -72,7 +72,11 @@ def import_(
         counted_rows(f"Reading {file.name}") as progress,
     ):
         given = _ImportFile(
-            what, file.name, open_table(file), _mapping(mapping), dry_run
+            what,
+            file.name,
+            open_table(file),
+            _mapping(mapping),
+            dry_run,
         )
         order = order_of(app, at, why)
         report = _imported(workspace, database, given, order, progress)
@@ -115,12 +119,24 @@ def _imported(
     options = ImportOptions(given.dry_run, progress, begin)
     if given.what == "contacts":
         return importer.import_contacts(
-            database, settings, table, mapping, given.name, order.at, options
+            database,
+            settings,
+            table,
+            mapping,
+            given.name,
+            order.at,
+            options,
         )
     if given.what == "events":
         return importer.import_events(database, settings, table, mapping, options)
     return importer.import_records(
-        database, settings, given.what, table, mapping, order.at, options
+        database,
+        settings,
+        given.what,
+        table,
+        mapping,
+        order.at,
+        options,
     )
 
 
@@ -260,7 +276,10 @@ def forget(
 
 
 def _erase(
-    workspace: Workspace, database: Database, order: Order, gone: Sequence[Contact]
+    workspace: Workspace,
+    database: Database,
+    order: Order,
+    gone: Sequence[Contact],
 ) -> list[Path]:
     """Erases these people; papers that cannot be written anew."""
     own = workspace.root / OWN
@@ -272,7 +291,9 @@ def _erase(
 
 
 def _print_erased(
-    gone: Sequence[Contact], unwritten: Sequence[Path], left: str | None
+    gone: Sequence[Contact],
+    unwritten: Sequence[Path],
+    left: str | None,
 ) -> None:
     are = "is" if len(gone) == 1 else "are"
     say(

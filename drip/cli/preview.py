@@ -122,7 +122,10 @@ def preview(
 
 
 def _first(
-    app: App, workspace: Workspace, start: str | None, now: datetime
+    app: App,
+    workspace: Workspace,
+    start: str | None,
+    now: datetime,
 ) -> datetime:
     """From when on it is shown. Raises click.BadParameter."""
     first = app.instant(workspace, start) if start else now
@@ -145,7 +148,10 @@ class _Looked:
     contact: str | None
 
     def print_caps(
-        self, other: Workspace | None, trial: str | None, as_json: bool
+        self,
+        other: Workspace | None,
+        trial: str | None,
+        as_json: bool,
     ) -> None:
         as_is = self._sums(self.workspace).pressure
         # Other processes would read the files, which do not have what is tried.
@@ -237,7 +243,13 @@ def looking_ahead(
         with progress_bar(now, until) as progress:
             found = stack.enter_context(
                 forecast(
-                    workspace, database, now, until, *about, **more, progress=progress
+                    workspace,
+                    database,
+                    now,
+                    until,
+                    *about,
+                    **more,
+                    progress=progress,
                 )
             )
         yield found
@@ -266,7 +278,11 @@ def write_page(folder: Path, page: str) -> Path:
 
 
 def _outage(
-    app: App, workspace: Workspace, text: str, now: datetime, last: datetime
+    app: App,
+    workspace: Workspace,
+    text: str,
+    now: datetime,
+    last: datetime,
 ) -> Outage:
     """`36 hours from 2026-12-04 18:00`. Raises click.BadParameter."""
     length, word, start = text.partition(" from ")

@@ -117,7 +117,9 @@ def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
 
 
 def _reports(
-    workspace: Workspace, database: Database, asked: _ReportRequest
+    workspace: Workspace,
+    database: Database,
+    asked: _ReportRequest,
 ) -> list[CampaignReport]:
     settings, known = workspace.settings, workspace.loaded.campaigns
     with database.read() as connection:
@@ -271,7 +273,11 @@ def _write(file: Path, shown: Sequence[CampaignReport]) -> None:
     lines = (row.values() for found in shown for row in rows(found))
     try:
         with open(
-            file, "w", newline="", encoding=ENCODING, opener=private.opener
+            file,
+            "w",
+            newline="",
+            encoding=ENCODING,
+            opener=private.opener,
         ) as opened:
             write_sheet(opened, COLUMNS, lines)
     except OSError as error:

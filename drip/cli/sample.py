@@ -214,7 +214,11 @@ class _Invented:
 
 
 def _invent_vehicles(
-    made: _Invented, chance: random.Random, n: int, contact: str, today: date
+    made: _Invented,
+    chance: random.Random,
+    n: int,
+    contact: str,
+    today: date,
 ) -> None:
     """None, one or two, some of which are booked for a service or have just had one."""
     count = chance.choices((0, 1, 2), (30, 55, 15))[0] or (n == 0)
@@ -301,7 +305,9 @@ def _name(chance: random.Random) -> tuple[str, str]:
 
 
 def _answer(
-    chance: random.Random, answers: Sequence[str], weights: Sequence[int]
+    chance: random.Random,
+    answers: Sequence[str],
+    weights: Sequence[int],
 ) -> str:
     return chance.choices(answers, weights)[0]
 

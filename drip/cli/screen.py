@@ -34,7 +34,10 @@ def ask(question: str) -> str:
     """What is typed, unseen, and typed again."""
     return str(
         click.prompt(
-            shown(question), hide_input=True, confirmation_prompt=True, err=True
+            shown(question),
+            hide_input=True,
+            confirmation_prompt=True,
+            err=True,
         )
     )
 

@@ -33,10 +33,18 @@ from drip.workspace import Workspace
 @click.argument("campaign")
 @click.argument("step", required=False)
 @click.option(
-    "--as", "contact", required=True, metavar="CONTACT", help="Whose facts fill it in."
+    "--as",
+    "contact",
+    required=True,
+    metavar="CONTACT",
+    help="Whose facts fill it in.",
 )
 @click.option(
-    "--to", "address", required=True, metavar="ADDRESS", help="Where the copy goes."
+    "--to",
+    "address",
+    required=True,
+    metavar="ADDRESS",
+    help="Where the copy goes.",
 )
 @now_option
 @pass_app
@@ -78,7 +86,10 @@ class _CopyRequest:
 
 
 def _written(
-    workspace: Workspace, database: Database, asked: _CopyRequest, at: datetime
+    workspace: Workspace,
+    database: Database,
+    asked: _CopyRequest,
+    at: datetime,
 ) -> Message:
     """The message as the contact would get it. Raises DripError."""
     campaign = _campaign(workspace, asked.campaign)

@@ -33,7 +33,9 @@ RESERVED_FILES = 128
 
 
 def dashboard_endpoint(
-    context: click.Context, option: click.Parameter, text: str
+    context: click.Context,
+    option: click.Parameter,
+    text: str,
 ) -> Endpoint:
     """As `endpoint`; `off` for none."""
     return None if text == "off" else endpoint(context, option, text)
@@ -143,7 +145,10 @@ class _ServedApp:
 
 
 def _servers(
-    public_url: str | None, pages: tuple[str, int], dashboard: Endpoint, most: int
+    public_url: str | None,
+    pages: tuple[str, int],
+    dashboard: Endpoint,
+    most: int,
 ) -> Iterator[_ServedApp]:
     """Those that are wanted. Raises DripError if that is none."""
     from drip.web import make_app
@@ -166,7 +171,10 @@ def _servers(
     if dashboard:
         where = f"http://{dashboard[0]}:{dashboard[1]}"
         yield _ServedApp(
-            make_dashboard, dashboard, few, f"The dashboard is at {where}."
+            make_dashboard,
+            dashboard,
+            few,
+            f"The dashboard is at {where}.",
         )
 
 

@@ -109,7 +109,11 @@ def _calendar(shown: Shown, found: Summary) -> TerminalTable:
     first = min([shown.wall(shown.start).date(), *counts])
     last = max([shown.wall(shown.end).date(), *counts])
     table = TerminalTable(
-        lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold"
+        lines=True,
+        show_lines=True,
+        padding=(0, 1),
+        pad_edge=True,
+        header_style="bold",
     )
     add_columns(table, *WEEKDAYS, min_width=6)
     for week in _weeks(first, last):

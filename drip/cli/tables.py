@@ -51,7 +51,10 @@ class TerminalTable(RichTable):
         super().__init__(box=edges, title=shown(title) if title else None, **options)
 
     def add_column(
-        self, header: RenderableType = "", footer: RenderableType = "", **options: Any
+        self,
+        header: RenderableType = "",
+        footer: RenderableType = "",
+        **options: Any,
     ) -> None:
         super().add_column(_cell(header), footer, **options)
 
@@ -60,7 +63,10 @@ class TerminalTable(RichTable):
 
 
 def add_columns(
-    table: TerminalTable, *names: str, right: Collection[str] = (), **options: Any
+    table: TerminalTable,
+    *names: str,
+    right: Collection[str] = (),
+    **options: Any,
 ) -> None:
     """Columns by their headings; those that `right` names are of numbers."""
     for name in names:
@@ -76,7 +82,11 @@ def draw(*parts: RenderableType) -> None:
     """Prints tables and words, in colour where a person looks at it."""
     width = None if sys.stdout.isatty() else WIDTH
     console = Console(
-        highlight=False, markup=False, emoji=False, width=width, soft_wrap=False
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+        soft_wrap=False,
     )
     for part in parts:
         console.print(part)

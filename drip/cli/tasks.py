@@ -44,13 +44,19 @@ TASK_NUMBER = click.IntRange(1, 2**31)
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--all", "everything", is_flag=True, help="Those that are done or dropped too."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Those that are done or dropped too.",
 )
 @click.option("--assign-to", metavar="WHO", help="Only those of one desk.")
 @json_option
 @click.pass_context
 def tasks(
-    context: click.Context, everything: bool, assign_to: str | None, as_json: bool
+    context: click.Context,
+    everything: bool,
+    assign_to: str | None,
+    as_json: bool,
 ) -> None:
     """Work that campaigns give to people: the list, done with an outcome, export and import.
 
@@ -119,7 +125,11 @@ def _task_row(task: Work) -> dict[str, object]:
 @now_option
 @pass_app
 def done(
-    app: App, number: int, outcome: str | None, why: str | None, now: str | None
+    app: App,
+    number: int,
+    outcome: str | None,
+    why: str | None,
+    now: str | None,
 ) -> None:
     """Settles a task. Campaigns see it as the event `task.done`.
 
@@ -136,7 +146,11 @@ def done(
 @now_option
 @pass_app
 def drop(
-    app: App, number: int, outcome: str | None, why: str | None, now: str | None
+    app: App,
+    number: int,
+    outcome: str | None,
+    why: str | None,
+    now: str | None,
 ) -> None:
     """Takes a task off the list without doing it.
 
@@ -170,7 +184,11 @@ def export(app: App, file: Path) -> None:
         found = store.listed(connection, ("open",))
     papers.note(workspace.root / OWN, file)
     with open(
-        file, "w", newline="", encoding=ENCODING, opener=private.opener
+        file,
+        "w",
+        newline="",
+        encoding=ENCODING,
+        opener=private.opener,
     ) as opened:
         write_sheet(opened, COLUMNS, map(_cells, found))
     say(f"{len(found)} task(s) are in {file}.")

@@ -19,7 +19,10 @@ TOKEN_BYTES = 32
 
 
 def add_key(
-    connection: Connection, order: Order, name: str, scopes: Collection[str]
+    connection: Connection,
+    order: Order,
+    name: str,
+    scopes: Collection[str],
 ) -> str:
     """A new token, of which only a hash is kept. Raises DripError for a name that is taken or hides a character."""
     if hidden := hidden_in(name):
@@ -55,7 +58,10 @@ def rotate_link_keys(connection: Connection, order: Order, *, leaked: bool) -> i
 
 
 def add_operator(
-    connection: Connection, order: Order, name: str, password_hash: str
+    connection: Connection,
+    order: Order,
+    name: str,
+    password_hash: str,
 ) -> None:
     """Lets somebody in. Raises DripError for a name that cannot be one, or is taken."""
     refuse_name(name)
@@ -76,7 +82,10 @@ def refuse_name(name: str) -> None:
 
 
 def set_password(
-    connection: Connection, order: Order, name: str, password_hash: str
+    connection: Connection,
+    order: Order,
+    name: str,
+    password_hash: str,
 ) -> None:
     """Sets another password; whoever is logged in by the old one is logged out. Raises DripError for a name that is unknown."""
     _refuse_unknown(operators.set_password(connection, name, password_hash), name)

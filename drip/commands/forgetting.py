@@ -15,7 +15,10 @@ BY_THEMSELVES = "the person"
 
 
 def forget(
-    database: Database, own_folder: Path, order: Order, contact_id: int
+    database: Database,
+    own_folder: Path,
+    order: Order,
+    contact_id: int,
 ) -> list[Path]:
     """Erases a person. `own_folder` is the workspace's `.drip`, which knows the papers.
 

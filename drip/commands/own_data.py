@@ -48,7 +48,9 @@ def ask(
 
 
 def why_not(
-    connection: Connection, settings: Settings, contact: Contact
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
 ) -> Literal["no-address", "dead", "no-mail"] | None:
     """Why such a mail cannot reach the contact, if so."""
     by_mail = settings.transports.get("email", {}).get("use", "tasks")

@@ -211,7 +211,10 @@ def _sent_by(connection: Connection, link: Link) -> OutboxMessage | None:
 
 
 def _is_machine(
-    connection: Connection, message: OutboxMessage, name: str, now: datetime
+    connection: Connection,
+    message: OutboxMessage,
+    name: str,
+    now: datetime,
 ) -> bool:
     """Whether it was a program that looks for viruses: too soon, by the trap, or many links at once."""
     assert message.sent_at
@@ -224,7 +227,11 @@ def _is_machine(
 
 
 def _event(
-    contact: Contact, name: str, key: str, now: datetime, fields: Mapping[str, str]
+    contact: Contact,
+    name: str,
+    key: str,
+    now: datetime,
+    fields: Mapping[str, str],
 ) -> EventRow:
     """Something that a contact did by a link."""
     return {
@@ -262,7 +269,9 @@ class Choice:
 
 
 def choices(
-    connection: Connection, settings: Settings, contact: Contact
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
 ) -> list[Choice]:
     """All topics, on the channels that the workspace has and the contact can be reached by."""
     words = {
@@ -308,7 +317,10 @@ def choose(
 
 
 def speak(
-    connection: Connection, settings: Settings, contact: Contact, locale: str
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    locale: str,
 ) -> None:
     """The contact reads this language from now on."""
     if contact.locale != locale:
@@ -317,7 +329,10 @@ def speak(
 
 
 def pause(
-    connection: Connection, settings: Settings, contact: Contact, now: datetime
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    now: datetime,
 ) -> None:
     """Nothing about any topic for a while."""
     until = now + PAUSE
@@ -336,7 +351,9 @@ def go_on(connection: Connection, contact: Contact) -> None:
 
 
 def paused_until(
-    connection: Connection, contact: Contact, now: datetime
+    connection: Connection,
+    contact: Contact,
+    now: datetime,
 ) -> datetime | None:
     """Until when the contact has paused everything, if so."""
     until = pauses.paused_from(connection, contact.id, PAUSED)
@@ -358,7 +375,12 @@ def sign_up(
     was not known before stays a sign-up (`storage.people.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
     contact = contacts.contact_by_email(connection, email) or _stranger(
-        connection, settings, email, first_name, locale, now
+        connection,
+        settings,
+        email,
+        first_name,
+        locale,
+        now,
     )
     if not double and _said_no(connection, contact, topic):
         return
@@ -375,7 +397,11 @@ def sign_up(
 
 
 def _asked_enough(
-    connection: Connection, contact: Contact, name: str, double: bool, now: datetime
+    connection: Connection,
+    contact: Contact,
+    name: str,
+    double: bool,
+    now: datetime,
 ) -> bool:
     """Whether nobody's inbox is to be filled by one request more."""
     asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])

@@ -34,7 +34,10 @@ class Redeemed:
 
 
 def redeem(
-    connection: Connection, settings: Settings, order: Order, code: str
+    connection: Connection,
+    settings: Settings,
+    order: Order,
+    code: str,
 ) -> Redeemed:
     """Raises DripError for a code that there is not, that was redeemed before, or that is good no more."""
     found = coupons.code(connection, code.strip())

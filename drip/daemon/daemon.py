@@ -323,7 +323,10 @@ class Daemon:
                 check_clock(connection, before, now, passed)
             self._ticked_at = now, passed_s
             self._number = daemons.keep_alive(
-                connection, self._number, os.getpid(), now
+                connection,
+                self._number,
+                os.getpid(),
+                now,
             )
             daemons.report(connection, self._number, None)
 
@@ -331,7 +334,9 @@ class Daemon:
         counts = (result.sent, result.failed, result.held)
         if any(counts):
             log.info(
-                "%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"}
+                "%d sent, %d failed, %d held.",
+                *counts,
+                extra={"action": "dispatched"},
             )
         if result.trouble:
             self._in_trouble(result.trouble, result)

@@ -99,10 +99,16 @@ class ContactRows:
         ]
         addresses = {contact.id: contact.email for contact, _ in said}
         sign_ups.make_ordinary(
-            connection, [contact.id for contact, _ in said], list(addresses.values())
+            connection,
+            [contact.id for contact, _ in said],
+            list(addresses.values()),
         )
         self.report.consents += consents.record(
-            connection, spoken, self._source, addresses, now
+            connection,
+            spoken,
+            self._source,
+            addresses,
+            now,
         )
 
     def _contact(self, row: Row, known: Mapping[str, Contact]) -> tuple[Contact, bool]:
@@ -117,7 +123,12 @@ class ContactRows:
         return contact, contact != before
 
     def _set(
-        self, contact: Contact, row: Row, name: str, field: Field, text: str
+        self,
+        contact: Contact,
+        row: Row,
+        name: str,
+        field: Field,
+        text: str,
     ) -> None:
         """Gives a contact what a cell says. Raises ValueError."""
         if name in PLAIN:
@@ -175,7 +186,10 @@ def _copied(key: str, before: Contact | None) -> Contact:
 
 
 def _given(
-    name: str, text: str, timezone: str, now: datetime
+    name: str,
+    text: str,
+    timezone: str,
+    now: datetime,
 ) -> tuple[bool, datetime | None]:
     """Yes, no, or the day on which it was given. Raises ValueError for anything else."""
     try:

@@ -140,7 +140,9 @@ def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) ->
 
 
 def _check_code(
-    connection: Connection, event: EventRow, redeemed: dict[str, str]
+    connection: Connection,
+    event: EventRow,
+    redeemed: dict[str, str],
 ) -> None:
     """Raises ValueError for a redemption of a code that there is not, or that was redeemed before, or by another event of this
     batch (`redeemed` has their keys). The code is written as it was given out."""
@@ -159,7 +161,9 @@ def _check_code(
 
 
 def take_events(
-    connection: Connection, settings: Settings, events: Sequence[Mapping[str, Any]]
+    connection: Connection,
+    settings: Settings,
+    events: Sequence[Mapping[str, Any]],
 ) -> int:
     """Stores events, and what follows from them for derived dates and meters; how many were new."""
     fresh = event_store.add_events(connection, events)
@@ -178,7 +182,9 @@ def take_events(
 
 
 def _take_readings(
-    connection: Connection, settings: Settings, events: Sequence[Mapping[str, Any]]
+    connection: Connection,
+    settings: Settings,
+    events: Sequence[Mapping[str, Any]],
 ) -> None:
     """Numbers that events say about records may be readings of their meters."""
     numbers = {event["record_id"] for event in events if event["record_id"]}

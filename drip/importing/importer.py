@@ -89,7 +89,10 @@ def import_events(
 
 
 def take_event_rows(
-    connection: Connection, settings: Settings, table: RowFile, scopes: Collection[str]
+    connection: Connection,
+    settings: Settings,
+    table: RowFile,
+    scopes: Collection[str],
 ) -> ImportReport:
     """As `import_events`, all in the transaction that is under way, from a program with these scopes."""
     rows = EventRows(settings, table.columns, {}, scopes)

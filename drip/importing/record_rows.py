@@ -68,7 +68,10 @@ class RecordRows:
         return {self._columns.cell(row, name) for row in batch}
 
     def _record(
-        self, row: Row, known: Mapping[str, Record], owners: Mapping[str, Contact]
+        self,
+        row: Row,
+        known: Mapping[str, Record],
+        owners: Mapping[str, Contact],
     ) -> tuple[Record, dict[str, Stored]]:
         """The record of a row, and what the row itself says of it. Raises ValueError with the reason."""
         key = fresh_key(row, self._columns, self._seen)

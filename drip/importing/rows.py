@@ -121,7 +121,9 @@ def _is_utf8(blocks: Iterable[bytes]) -> bool:
 
 
 def _decodes(
-    decoder: codecs.IncrementalDecoder, block: bytes, final: bool = False
+    decoder: codecs.IncrementalDecoder,
+    block: bytes,
+    final: bool = False,
 ) -> bool:
     try:
         decoder.decode(block, final)
@@ -188,7 +190,10 @@ def _refuse_columns(count: int, name: str) -> None:
 
 def _text(path: Path, encoding: str) -> io.TextIOWrapper:
     return io.TextIOWrapper(
-        _open(path), encoding=encoding, errors="replace", newline=""
+        _open(path),
+        encoding=encoding,
+        errors="replace",
+        newline="",
     )
 
 
@@ -273,7 +278,10 @@ class _CountedLines:
 
 
 def _csv_rows(
-    path: Path, encoding: str, shape: _Shape, columns: tuple[str, ...]
+    path: Path,
+    encoding: str,
+    shape: _Shape,
+    columns: tuple[str, ...],
 ) -> Iterator[Row]:
     with _text(path, encoding) as file:
         for _ in range(shape.skip):
@@ -394,7 +402,11 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
     )
     try:
         with open(
-            making, "w", newline="", encoding=ENCODING, opener=private.opener
+            making,
+            "w",
+            newline="",
+            encoding=ENCODING,
+            opener=private.opener,
         ) as file:
             write_sheet(file, ("line", "reason", *columns), lines)
         making.replace(target)

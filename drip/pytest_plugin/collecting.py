@@ -51,7 +51,9 @@ class CampaignFile(pytest.File):
             )
 
     def repr_failure(
-        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: object = None,
     ) -> str:
         """Every problem of the files."""
         if not isinstance(excinfo.value, Problems):
@@ -84,7 +86,9 @@ class CampaignItem(pytest.Item):
             raise _Otherwise(result)
 
     def repr_failure(
-        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: object = None,
     ) -> str:
         """Both timelines side by side."""
         if isinstance(excinfo.value, _Otherwise):
