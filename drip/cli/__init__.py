@@ -11,7 +11,8 @@ import click
 from drip import __version__
 from drip.cli.lazy import lazy_commands
 
-# EX_TEMPFAIL of sysexits.h: a mail server that gave a mail to `drip inbound -` keeps it, and gives it again.
+# EX_TEMPFAIL of sysexits.h: a mail server that gave a mail to `drip inbound -` keeps
+# it, and gives it again.
 AGAIN = 75
 
 
@@ -31,16 +32,16 @@ AGAIN = 75
 def drip(context: click.Context, workspace: str | None) -> None:
     """Drip campaigns from YAML and Markdown: judged, previewed, sent.
 
-    A workspace is a folder with campaigns/ and templates/. Nothing is ever sent by any command but
-    `run` and `send`.
-    """
+    A workspace is a folder with campaigns/ and templates/. Nothing is ever sent by any
+    command but `run` and `send`."""
     from drip.cli.context import App
 
     context.obj = App(workspace or ".", dict(os.environ))
 
 
 def main() -> None:
-    """The entry point: every error is a sentence and an exit code, never a traceback."""
+    """The entry point: every error is a sentence and an exit code, never a
+    traceback."""
     _set_up()
     try:
         code = drip(standalone_mode=False)
@@ -56,17 +57,20 @@ def main() -> None:
 
 
 def _set_up() -> None:
-    """The process, before anything large is imported: collecting garbage meanwhile would take a tenth of the time."""
+    """The process, before anything large is imported: collecting garbage meanwhile
+    would take a tenth of the time."""
     from drip.process import own_zones, unhurried
 
     unhurried()
     own_zones()
-    # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of its own.
+    # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of
+    # its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
 def _exit_code(error: Exception | KeyboardInterrupt) -> int:
-    """Says what ended a command. Raises it again under DRIP_DEBUG, if it is a mistake of ours."""
+    """Says what ended a command. Raises it again under DRIP_DEBUG, if it is a mistake
+    of ours."""
     from drip.cli.screen import complain, misused
     from drip.core.shortage import shortage
     from drip.errors import DripError

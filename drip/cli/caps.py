@@ -1,4 +1,5 @@
-"""What `drip preview --caps` prints: who displaces whom, who is at a limit, and what other caps would change."""
+"""What `drip preview --caps` prints: who displaces whom, who is at a limit, and what
+other caps would change."""
 
 from __future__ import annotations
 

@@ -57,9 +57,9 @@ def check(
              drip check campaigns/birthday.yaml
              drip check --explain maybe-unknown
 
-    Errors keep a campaign from running, warnings do not, notes are worth a thought. What people are like (whose
-    first name is unknown?) is read from the database, if there is one. Ends with 1 if there is an error.
-    """
+    Errors keep a campaign from running, warnings do not, notes are worth a thought.
+    What people are like (whose first name is unknown?) is read from the database, if
+    there is one. Ends with 1 if there is an error."""
     if explain is not None:
         _explain(explain)
         return
@@ -87,7 +87,8 @@ def _problems(workspace: Workspace, files: Collection[str]) -> list[Problem]:
 
 
 def _exposed(workspace: Workspace) -> Iterator[Problem]:
-    """What other users of this machine can read of people's data: the first of it says that there is some."""
+    """What other users of this machine can read of people's data: the first of it says
+    that there is some."""
     for path in islice(workspace.exposed(), 1):
         inside = path.is_relative_to(workspace.root)
         name = path.relative_to(workspace.root) if inside else path

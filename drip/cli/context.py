@@ -1,4 +1,5 @@
-"""What every command shares: the workspace, the clock, the options that many of them have."""
+"""What every command shares: the workspace, the clock, the options that many of them
+have."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ class App:
         return Workspace(Path(self.folder), self.environment)
 
     def clock(self, workspace: Workspace, now: str | None) -> Callable[[], datetime]:
-        """The real clock, or one that stood at `now` when it was made and goes on from there."""
+        """The real clock, or one that stood at `now` when it was made and goes on from
+        there."""
         if now is None:
             return read_clock
         return partial(read_clock, self.instant(workspace, now) - read_clock())
@@ -47,7 +49,8 @@ class App:
         return self.instant(workspace, now) if now else read_clock()
 
     def instant(self, workspace: Workspace, text: str) -> datetime:
-        """A time as people type it, in the workspace's zone. Raises click.BadParameter."""
+        """A time as people type it, in the workspace's zone. Raises
+        click.BadParameter."""
         return typed_instant(text, workspace.timezone)
 
     @contextlib.contextmanager
@@ -70,13 +73,15 @@ def app_of(context: click.Context) -> App:
 
 
 def read_clock(ahead: timedelta = timedelta(0)) -> datetime:
-    """The time, to the millisecond, as all instants here are; or that of a clock that is so far ahead."""
+    """The time, to the millisecond, as all instants here are; or that of a clock that
+    is so far ahead."""
     now = datetime.now(UTC)
     return now.replace(microsecond=now.microsecond // 1000 * 1000) + ahead
 
 
 def typed_instant(text: str, timezone: str) -> datetime:
-    """A time as people type it, on the wall clock of a zone. Raises click.BadParameter."""
+    """A time as people type it, on the wall clock of a zone. Raises
+    click.BadParameter."""
     try:
         found = parse_instant(text, timezone)
     except ValueError as wrong:

@@ -91,7 +91,8 @@ def redeem(app: App, code: str, why: str | None, now: str | None) -> None:
 @why_option
 @pass_app
 def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
-    """Adds a list of codes to a coupon with `codes: list`: one on each line, or a CSV with a column `code`.
+    """Adds a list of codes to a coupon with `codes: list`: one on each line, or a CSV
+    with a column `code`.
 
     Example: drip coupons import partner-offer codes.csv
     """
@@ -111,7 +112,8 @@ def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
 
 
 def _codes(table: RowFile) -> list[str]:
-    """Those of the column `code`; of a file without one the first column, whose heading is a code as well."""
+    """Those of the column `code`; of a file without one the first column, whose heading
+    is a code as well."""
     if "code" in table.columns:
         return [row.cells.get("code", "").strip() for row in table.rows]
     first = table.columns[0]

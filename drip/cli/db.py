@@ -73,8 +73,8 @@ def db_protect(app: App) -> None:
 @why_option
 @pass_app
 def db_scrub(app: App, why: str | None) -> None:
-    """Clears what is left of erased people in files, however large the database is: it is written anew, and nobody else can write
-    meanwhile.
+    """Clears what is left of erased people in files, however large the database is: it
+    is written anew, and nobody else can write meanwhile.
 
     Example: drip db scrub
     """

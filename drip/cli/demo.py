@@ -70,7 +70,8 @@ def _today(now: str | None) -> date:
 @now_option
 @pass_app
 def demo(app: App, folder: Path | None, now: str | None) -> None:
-    """Shows it all in a workspace of its own: people, preview, and a month of mails as files.
+    """Shows it all in a workspace of its own: people, preview, and a month of mails as
+    files.
 
     Example: drip demo
     """
@@ -93,7 +94,8 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
 
 
 def _fresh_workspace(app: App, root: Path, today: date) -> Workspace:
-    """The sample, with a database of its own whatever the environment names. Raises DripError for a folder that is one."""
+    """The sample, with a database of its own whatever the environment names. Raises
+    DripError for a folder that is one."""
     if (root / "campaigns").exists():
         raise DripError(
             f"There is a workspace in {root} already.",

@@ -63,16 +63,17 @@ def diff(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Who is affected by a change of the files: gained, lost, moved, newly capped, and the line that does it.
+    """Who is affected by a change of the files: gained, lost, moved, newly capped, and
+    the line that does it.
 
     \b
     Example: drip diff HEAD
              drip diff main --format github
              drip diff ../shop-before
 
-    Compares the preview of the other files (a git revision, or a folder that is a workspace) with that of the
-    files as they are now, for the same people. Ends with 1 if anything changes for anybody.
-    """
+    Compares the preview of the other files (a git revision, or a folder that is a
+    workspace) with that of the files as they are now, for the same people. Ends with 1
+    if anything changes for anybody."""
     with (
         app.opened(now) as (workspace, database, at),
         tempfile.TemporaryDirectory(prefix="drip-diff-") as folder,
@@ -97,7 +98,8 @@ def diff(
 
 
 def _other(root: Path, other: str, folder: Path) -> Path:
-    """The other files: a folder as it is, or a revision unpacked. Raises DripError for neither."""
+    """The other files: a folder as it is, or a revision unpacked. Raises DripError for
+    neither."""
     if (Path(other) / "campaigns").is_dir():
         return Path(other)
     if Path(other).is_dir():
@@ -140,7 +142,8 @@ def _files(before: Workspace, after: Workspace) -> ComparedFiles:
 
 
 def _lines(campaign: Campaign) -> Iterator[tuple[tuple[str, str], tuple[int, int]]]:
-    """Of each step the lines in which it stands: up to the next one that begins in another line."""
+    """Of each step the lines in which it stands: up to the next one that begins in
+    another line."""
     starts = sorted({step.place.line or 0 for step in campaign.steps})
     for step in campaign.steps:
         line = step.place.line or 0

@@ -35,7 +35,8 @@ def inbound(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Reads mails that came back: bounces, delays, complaints, unsubscribe mails, auto-replies.
+    """Reads mails that came back: bounces, delays, complaints, unsubscribe mails,
+    auto-replies.
 
     \b
     Example: drip inbound                       the mailbox of `inbound:` in _settings.yaml
@@ -43,9 +44,8 @@ def inbound(
              drip inbound bounces.mbox --dry-run
              |drip -w /srv/shop inbound -       in /etc/aliases: each mail as it arrives
 
-    A dead address and a complaint are never written to again; what is about no message of ours changes nothing.
-    Reading a mail twice changes nothing.
-    """
+    A dead address and a complaint are never written to again; what is about no message
+    of ours changes nothing. Reading a mail twice changes nothing."""
     if dry_run:
         for mail in _mails(app, source):
             for finding in read(mail.data):
@@ -56,7 +56,8 @@ def inbound(
         count = 0
         for mail in _mails(app, source):
             feedback.take(read(mail.data), identity_of(mail.data))
-            # Only now does the mailbox forget it: a mail read twice changes nothing, one that is lost does.
+            # Only now does the mailbox forget it: a mail read twice changes nothing,
+            # one that is lost does.
             mail.taken()
             count += 1
     if as_json:

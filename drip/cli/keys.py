@@ -15,7 +15,8 @@ from drip.commands import access
 from drip.storage.operating import api_keys
 from drip.storage.operating.api_keys import ApiKey
 
-# `consent`, `answers`, `clicks` and `coupons` say for somebody what only they can say. `dashboard` looks at its pages, as JSON.
+# `consent`, `answers`, `clicks` and `coupons` say for somebody what only they can say.
+# `dashboard` looks at its pages, as JSON.
 SCOPES = ("events", "contacts", "consent", "answers", "clicks", "coupons", "dashboard")
 
 
@@ -23,7 +24,8 @@ SCOPES = ("events", "contacts", "consent", "answers", "clicks", "coupons", "dash
 @json_option
 @click.pass_context
 def keys(context: click.Context, as_json: bool) -> None:
-    """Tokens by which a shop or a booking system posts to `/api/events` and `/api/contacts`.
+    """Tokens by which a shop or a booking system posts to `/api/events` and
+    `/api/contacts`.
 
     \b
     Example: drip keys
@@ -82,10 +84,10 @@ def add(app: App, name: str, scopes: tuple[str, ...], why: str | None) -> None:
 
     Example: drip keys add shop --scope events
 
-    `events` and `contacts` are for what happens and what people are like. That somebody consents (a contact's field named after
-    a topic, `TOPIC.confirmed`, `TOPIC.requested`), answers a survey, follows a link or redeems a code needs `consent`,
-    `answers`, `clicks` or `coupons` besides.
-    """
+    `events` and `contacts` are for what happens and what people are like. That somebody
+    consents (a contact's field named after a topic, `TOPIC.confirmed`,
+    `TOPIC.requested`), answers a survey, follows a link or redeems a code needs
+    `consent`, `answers`, `clicks` or `coupons` besides."""
     with ordering(app, why) as (_, connection, order):
         token = access.add_key(connection, order, name, scopes)
     say(token)
@@ -121,9 +123,8 @@ def rotate(app: App, leaked: bool, why: str | None) -> None:
     Example: drip keys rotate
              drip keys rotate --leaked
 
-    With `--leaked` the links of messages that were sent before do not work any more, unsubscribing by them neither: write to
-    those people anew.
-    """
+    With `--leaked` the links of messages that were sent before do not work any more,
+    unsubscribing by them neither: write to those people anew."""
     with ordering(app, why) as (_, connection, order):
         gone = access.rotate_link_keys(connection, order, leaked=leaked)
     lost = f" {gone} old one(s) are gone." if gone else ""

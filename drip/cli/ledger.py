@@ -108,7 +108,8 @@ class _LogRequest:
             contact=self.contact,
             campaigns=(self.campaign,) if self.campaign else (),
         )
-        # All of it before the first line: whoever reads slowly would keep the snapshot open.
+        # All of it before the first line: whoever reads slowly would keep the snapshot
+        # open.
         for entry in list(found):
             row = entry_row(entry, self.timezone)
             if self.as_json:
@@ -182,7 +183,8 @@ def explain(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Why a contact got something or did not: past and coming, with reason, place and next instant.
+    """Why a contact got something or did not: past and coming, with reason, place and
+    next instant.
 
     \b
     Example: drip explain ana

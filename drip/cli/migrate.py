@@ -42,8 +42,8 @@ def migrate_runs(
     Example: drip migrate-runs welcome
              drip migrate-runs welcome --yes
 
-    A run finishes on the version it started with unless you do this. Ends with 1 if some cannot be moved.
-    """
+    A run finishes on the version it started with unless you do this. Ends with 1 if
+    some cannot be moved."""
     with app.opened(now) as (workspace, database, at):
         known = _readable(workspace, campaign)
         campaign_set = workspace.campaign_set(database, at)

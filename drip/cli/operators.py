@@ -52,7 +52,8 @@ def operators(context: click.Context, as_json: bool) -> None:
 @why_option
 @pass_app
 def add(app: App, name: str, why: str | None) -> None:
-    """Lets somebody in. Asks for the password; where nobody is there to type, its first line of input is taken.
+    """Lets somebody in. Asks for the password; where nobody is there to type, its first
+    line of input is taken.
 
     Example: drip operators add ana
     """
@@ -93,7 +94,8 @@ def remove(app: App, name: str, why: str | None) -> None:
 
 
 def _hashed_password() -> str:
-    """What is kept of the password that is typed. Raises DripError for one that is too short or too long."""
+    """What is kept of the password that is typed. Raises DripError for one that is too
+    short or too long."""
     # With the pages of the dashboard beside it, which take half a second to import.
     from drip.web.dashboard.passwords import LONGEST, SHORTEST, hash_of
 

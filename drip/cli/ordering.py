@@ -15,7 +15,8 @@ from drip.cli.context import App, Command
 from drip.commands.orders import Order
 from drip.workspace import Workspace
 
-# For whoever shares an account with others, or has none of their own, as in a container.
+# For whoever shares an account with others, or has none of their own, as in a
+# container.
 NAMED_BY = "DRIP_BY"
 
 

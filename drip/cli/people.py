@@ -1,4 +1,5 @@
-"""`drip import`, `consent`, `export`, `forget`: people come in, what they said, what is known of them, and go."""
+"""`drip import`, `consent`, `export`, `forget`: people come in, what they said, what is
+known of them, and go."""
 
 from __future__ import annotations
 
@@ -56,17 +57,18 @@ def import_(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Reads people from CSV (any delimiter and encoding) or JSON lines, plain or gzipped.
+    """Reads people from CSV (any delimiter and encoding) or JSON lines, plain or
+    gzipped.
 
     \b
     Example: drip import contacts people.csv
              drip import vehicle cars.csv --map reg_no=key
              drip import events orders.jsonl --dry-run
 
-    Contacts are updated by `key`; an empty cell changes nothing. A column named after a topic is consent to
-    it: yes, no, or the date it was given. Rows that cannot be are listed with their reason and written to
-    FILE.rejected.csv; the others are kept. Importing a file twice changes nothing.
-    """
+    Contacts are updated by `key`; an empty cell changes nothing. A column named after a
+    topic is consent to it: yes, no, or the date it was given. Rows that cannot be are
+    listed with their reason and written to FILE.rejected.csv; the others are kept.
+    Importing a file twice changes nothing."""
     with (
         app.opened(now) as (workspace, database, at),
         counted_rows(f"Reading {file.name}") as progress,
@@ -93,7 +95,8 @@ def import_(
 
 @dataclass(frozen=True, slots=True)
 class _ImportFile:
-    """What is to be imported: `contacts`, `events` or a kind of record, from which file, by which columns."""
+    """What is to be imported: `contacts`, `events` or a kind of record, from which
+    file, by which columns."""
 
     what: str
     name: str
@@ -246,14 +249,16 @@ def forget(
     why: str | None,
     now: str | None,
 ) -> None:
-    """Erases a person: data, events, words, messages in files; runs end, codes are good no more.
+    """Erases a person: data, events, words, messages in files; runs end, codes are good
+    no more.
 
     \b
     Example: drip forget ana --why "asked for it on the phone"
              drip forget ana --same-address
 
-    What stays: a keyed hash of the addresses, so that nobody writes to them again, and lines of the ledger without words, so that
-    sums stay true. Whom your own files, backups and logs hold, and other programs that were told, is not drip's to erase.
+    What stays: a keyed hash of the addresses, so that nobody writes to them again, and
+    lines of the ledger without words, so that sums stay true. Whom your own files,
+    backups and logs hold, and other programs that were told, is not drip's to erase.
     """
     with app.opened(now) as (workspace, database, at):
         with database.read() as connection:
@@ -317,7 +322,8 @@ def _names(persons: Sequence[Contact]) -> str:
 @click.argument("contact")
 @pass_app
 def export(app: App, contact: str) -> None:
-    """All that is known of a person, as JSON: what they can download by their preferences page.
+    """All that is known of a person, as JSON: what they can download by their
+    preferences page.
 
     Example: drip export ana > ana.json
 

@@ -86,7 +86,8 @@ def preview(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Who will get what, when; and who will not, and why. Nothing is sent, nothing is changed.
+    """Who will get what, when; and who will not, and why. Nothing is sent, nothing is
+    changed.
 
     \b
     Example: drip preview
@@ -96,8 +97,8 @@ def preview(
              drip preview --caps --try "offers: 1 per week"
              drip preview --outage "36 hours from 2026-12-04 18:00"
 
-    It is the daemon's own planner on a copy of the database and a clock that runs ahead.
-    """
+    It is the daemon's own planner on a copy of the database and a clock that runs
+    ahead."""
     with app.opened(now) as (workspace, database, at):
         first = _first(app, workspace, start, at)
         last = first + timedelta(days=days)
@@ -136,7 +137,8 @@ def _first(
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """The time between two instants, simulated from `now` on, and the ways to show it."""
+    """The time between two instants, simulated from `now` on, and the ways to show
+    it."""
 
     workspace: Workspace
     database: Database

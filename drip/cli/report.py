@@ -72,16 +72,16 @@ def report(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """What came of campaigns: messages step by step, goals, revenue, arms of splits, and the lift against the holdout.
+    """What came of campaigns: messages step by step, goals, revenue, arms of splits,
+    and the lift against the holdout.
 
     \b
     Example: drip report
              drip report win-back --since 2026-10-01
              drip report --csv october.csv
 
-    The people are those who came in during the time, so that each is counted once. A lift is given with its 95% interval; if
-    that holds zero, nothing is proved yet.
-    """
+    The people are those who came in during the time, so that each is counted once. A
+    lift is given with its 95% interval; if that holds zero, nothing is proved yet."""
     with app.opened(now) as (workspace, database, at):
         start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
         asked = _ReportRequest(_chosen(workspace, campaigns), start, at, value)
@@ -99,7 +99,8 @@ def report(
 
 @dataclass(frozen=True, slots=True)
 class _ReportRequest:
-    """Which campaigns, for those who came in when, and which field of the goal's event is summed up."""
+    """Which campaigns, for those who came in when, and which field of the goal's event
+    is summed up."""
 
     campaigns: Sequence[str]
     since: datetime

@@ -82,7 +82,8 @@ def run(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """The daemon: plans and sends until it is stopped by Ctrl-C or SIGTERM, which finish what is in flight.
+    """The daemon: plans and sends until it is stopped by Ctrl-C or SIGTERM, which
+    finish what is in flight.
 
     \b
     Example: drip run
@@ -91,9 +92,9 @@ def run(
 
     A second daemon on the same database waits until the first one ends.
 
-    It ends before it sends if the clock has jumped by more than a day since the last beat, or if the database is older than
-    it was: both would look like a day of arrears. The two `--after-` options say that you have looked.
-    """
+    It ends before it sends if the clock has jumped by more than a day since the last
+    beat, or if the database is older than it was: both would look like a day of
+    arrears. The two `--after-` options say that you have looked."""
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
@@ -113,7 +114,8 @@ def run(
 
 
 def _run_once(daemon: Daemon, database: Database, as_json: bool) -> None:
-    """One beat, and what came of it. Raises click's Exit, or what keeps messages from leaving."""
+    """One beat, and what came of it. Raises click's Exit, or what keeps messages from
+    leaving."""
     result = daemon.run_once()
     with database.read() as connection:
         held = sorted(held_scopes(connection))
@@ -147,7 +149,8 @@ def _print(result: DispatchResult, held: list[str]) -> None:
 
 
 def _raise_trouble(result: DispatchResult) -> None:
-    """Raises a Shortage where it is for want of something, DripError for other trouble."""
+    """Raises a Shortage where it is for want of something, DripError for other
+    trouble."""
     if not result.trouble:
         return
     sentence = f"{result.trouble} The messages wait in the outbox."

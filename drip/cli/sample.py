@@ -1,4 +1,5 @@
-"""The sample workspace that `init` and `demo` copy, and 200 invented people for the demo."""
+"""The sample workspace that `init` and `demo` copy, and 200 invented people for the
+demo."""
 
 from __future__ import annotations
 
@@ -144,7 +145,8 @@ EVENT_COLUMNS = ("event", "id", "contact", "at", "vehicle", "total", "category")
 
 
 def copy_sample(target: Path, today: date) -> None:
-    """Writes the sample workspace into a new or empty folder, its newsletter issues dated from this week on."""
+    """Writes the sample workspace into a new or empty folder, its newsletter issues
+    dated from this week on."""
     source = _sample()
     for folder in ("campaigns", "templates"):
         shutil.copytree(
@@ -185,7 +187,8 @@ class SampleFiles:
 
 
 def write_people(folder: Path, today: date) -> SampleFiles:
-    """Invented contacts, what they own and what happened to them, as CSV files; the same for the same day."""
+    """Invented contacts, what they own and what happened to them, as CSV files; the
+    same for the same day."""
     chance = random.Random(SEED)
     made = _Invented()
     for n in range(PEOPLE):
@@ -256,7 +259,8 @@ def _event(
 
 
 def _orders(chance: random.Random, n: int, contact: str, today: date) -> list[Cells]:
-    """Some buy often and have stopped, some buy their coffee here, a few have ordered for the first time."""
+    """Some buy often and have stopped, some buy their coffee here, a few have ordered
+    for the first time."""
     found: list[Cells] = []
     count = chance.choices((0, 1, 4, 9), (50, 15, 25, 10))[0]
     last = chance.choice((2, 20, 60, 130, 150)) if n % 25 else 0
@@ -274,7 +278,8 @@ def _orders(chance: random.Random, n: int, contact: str, today: date) -> list[Ce
 
 
 def _contact(chance: random.Random, n: int, today: date) -> Cells:
-    """The first is Ana Morales, who has everything; the others are whoever chance makes them."""
+    """The first is Ana Morales, who has everything; the others are whoever chance makes
+    them."""
     ana = n == 0
     first, last = ("Ana", "Morales") if ana else _name(chance)
     country, zone, locale = HOMES[0] if ana else chance.choice(HOMES[:4] * 3 + HOMES)
@@ -318,7 +323,8 @@ def _mailbox(first: str, last: str) -> str:
 
 
 def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
-    """Some are unknown, some come without their year, some fall on February 29; Ana's is next week."""
+    """Some are unknown, some come without their year, some fall on February 29; Ana's
+    is next week."""
     if n == 0:
         day = today + timedelta(days=7)
         return Birthday(day.month, day.day, 1990)

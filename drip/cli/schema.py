@@ -39,19 +39,21 @@ ONCE = {f"{FOLDER}/settings.json": EDITOR, f"{FOLDER}/extensions.json": EXTENSIO
 @click.command()
 @pass_app
 def schema(app: App) -> None:
-    """Writes the JSON Schemas by which an editor completes and checks this workspace's files.
+    """Writes the JSON Schemas by which an editor completes and checks this workspace's
+    files.
 
     Example: drip schema
 
-    They know your topics, segments, coupons, fields, events and templates: run it again when those change.
-    `drip init` has set VS Code up to use them; it needs the extension YAML by Red Hat.
-    """
+    They know your topics, segments, coupons, fields, events and templates: run it again
+    when those change. `drip init` has set VS Code up to use them; it needs the
+    extension YAML by Red Hat."""
     for path in write_schemas(app.workspace()):
         say(f"{path} is written.")
 
 
 def write_schemas(workspace: Workspace) -> list[Path]:
-    """The schemas' files, and VS Code's settings where there are none. Raises DripError if they cannot be written."""
+    """The schemas' files, and VS Code's settings where there are none. Raises DripError
+    if they cannot be written."""
     root, files = workspace.root, _schemas(workspace)
     for name, text in ONCE.items():
         if not (root / name).exists():

@@ -1,8 +1,8 @@
-"""What is printed, line by line: with `tables`, the only module of the command line that writes to the terminal.
+"""What is printed, line by line: with `tables`, the only module of the command line
+that writes to the terminal.
 
-Whatever a value holds, it neither steers the terminal nor begins a line of its own (`core.characters.shown`), and its brackets are
-no markup.
-"""
+Whatever a value holds, it neither steers the terminal nor begins a line of its own
+(`core.characters.shown`), and its brackets are no markup."""
 
 from __future__ import annotations
 

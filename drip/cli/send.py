@@ -56,7 +56,8 @@ def send(
     address: str,
     now: str | None,
 ) -> None:
-    """Sends one test copy of a step, marked as such, outside of ledger, caps and consent.
+    """Sends one test copy of a step, marked as such, outside of ledger, caps and
+    consent.
 
     \b
     Example: drip send birthday --as ana --to me@example.com
@@ -78,7 +79,8 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class _CopyRequest:
-    """Which step of which campaign (the first one, if none is named), and whose facts fill it in."""
+    """Which step of which campaign (the first one, if none is named), and whose facts
+    fill it in."""
 
     campaign: str
     step: str | None
@@ -114,7 +116,8 @@ def _written(
 
 
 def _marked(message: Message, address: str) -> Message:
-    """A test copy, which nobody takes for the message itself: neither a reader nor a program that compares ids."""
+    """A test copy, which nobody takes for the message itself: neither a reader nor a
+    program that compares ids."""
     number = int(read_clock().timestamp() * 1000)
     return replace(
         message,
@@ -126,7 +129,8 @@ def _marked(message: Message, address: str) -> Message:
 
 
 def _handed_over(workspace: Workspace, message: Message) -> Receipt:
-    """What its transport says of a message. Raises DripError if nothing can leave by it."""
+    """What its transport says of a message. Raises DripError if nothing can leave by
+    it."""
     transports = workspace.transports()
     try:
         return transports[message.channel].send(message)
@@ -150,7 +154,8 @@ def _campaign(workspace: Workspace, name: str) -> Campaign:
 
 
 def _step(campaign: Campaign, step_id: str | None) -> SendStep:
-    """The step of this id, or the first one that sends. Raises DripError for one that there is not."""
+    """The step of this id, or the first one that sends. Raises DripError for one that
+    there is not."""
     sends = {step.id: step for step in campaign.steps if isinstance(step, SendStep)}
     if step_id is None:
         return next(iter(sends.values()))

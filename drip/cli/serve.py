@@ -1,4 +1,5 @@
-"""`drip serve`: pages that links lead to, what providers and other programs post, and the operator's dashboard."""
+"""`drip serve`: pages that links lead to, what providers and other programs post, and
+the operator's dashboard."""
 
 from __future__ import annotations
 
@@ -24,11 +25,13 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 Endpoint = tuple[str, int] | None
-# Connections of pages and dashboard together, and how few make no sense; of these an eighth is the dashboard's, so that whoever
-# floods the pages never locks an operator out.
+# Connections of pages and dashboard together, and how few make no sense; of these an
+# eighth is the dashboard's, so that whoever floods the pages never locks an operator
+# out.
 MOST_CONNECTIONS, LEAST_CONNECTIONS, DASHBOARD_SHARE = 1_000, 64, 8
-# Files for everything else. In the load test a daemon with pages has 35 open, and up to 62 of connections that are just being
-# closed; mail servers may have 20 connections each, the dashboard opens the database in processes of its own.
+# Files for everything else. In the load test a daemon with pages has 35 open, and up to
+# 62 of connections that are just being closed; mail servers may have 20 connections
+# each, the dashboard opens the database in processes of its own.
 RESERVED_FILES = 128
 
 
@@ -82,16 +85,17 @@ def serve(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up), webhooks of mail providers, the API for
-    other programs; and, on a port of its own, the dashboard.
+    """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up),
+    webhooks of mail providers, the API for other programs; and, on a port of its own,
+    the dashboard.
 
     \b
     Example: drip serve
              drip serve --listen 0.0.0.0:8080
              drip serve --dashboard off
 
-    Put it behind a web server that speaks HTTPS for `public_url`. It runs beside `drip run`.
-    """
+    Put it behind a web server that speaks HTTPS for `public_url`. It runs beside `drip
+    run`."""
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
@@ -114,8 +118,8 @@ def served(
     behind: str,
     others: int = 0,
 ) -> Iterator[None]:
-    """The pages and the dashboard are served meanwhile, if that is wanted; `others` are connections that this process may have
-    besides. Raises DripError."""
+    """The pages and the dashboard are served meanwhile, if that is wanted; `others` are
+    connections that this process may have besides. Raises DripError."""
     most = _most_connections(RESERVED_FILES + others)
     if pages is None:
         yield
@@ -136,7 +140,8 @@ def served(
 
 @dataclass(frozen=True, slots=True)
 class _ServedApp:
-    """What makes an application, where it listens, with how many connections, and what is said of it."""
+    """What makes an application, where it listens, with how many connections, and what
+    is said of it."""
 
     make: Callable[..., Starlette]
     at: tuple[str, int]
@@ -179,7 +184,8 @@ def _servers(
 
 
 def _most_connections(reserved: int) -> int:
-    """How many connections there may be at once, so that so many files are left for everything else. Raises DripError."""
+    """How many connections there may be at once, so that so many files are left for
+    everything else. Raises DripError."""
     files, least = raise_file_limit(), reserved + LEAST_CONNECTIONS
     if files < least:
         raise DripError(

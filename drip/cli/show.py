@@ -1,4 +1,5 @@
-"""Pictures of a preview for the terminal: the calendar, what goes out, and what does not and why."""
+"""Pictures of a preview for the terminal: the calendar, what goes out, and what does
+not and why."""
 
 from __future__ import annotations
 
@@ -46,7 +47,8 @@ WEEK = timedelta(days=7)
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a preview shows: from when to when, in which zone, and the campaigns, by key with title."""
+    """What a preview shows: from when to when, in which zone, and the campaigns, by key
+    with title."""
 
     titles: Mapping[str, str]
     start: datetime

@@ -51,8 +51,9 @@ def status(app: App, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HouseStatus:
-    """What `drip status` has looked at. `holders` says who holds what, `keys` whose the held messages are, by contact number;
-    `exposed` is what other users of this machine can read."""
+    """What `drip status` has looked at. `holders` says who holds what, `keys` whose the
+    held messages are, by contact number; `exposed` is what other users of this machine
+    can read."""
 
     workspace: Workspace
     health: Health
@@ -63,7 +64,8 @@ class HouseStatus:
 
     @property
     def campaigns(self) -> list[str]:
-        """Those of the files, and others that somebody is in or has got something of."""
+        """Those of the files, and others that somebody is in or has got something
+        of."""
         counted = {campaign for campaign, _ in self.health.counts}
         return sorted({*self.workspace.loaded.campaigns, *self.health.inside, *counted})
 

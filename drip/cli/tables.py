@@ -1,8 +1,8 @@
 """What is drawn: tables, pictures and bars, in colour where a person looks at them.
 
-Whatever a value holds, it neither steers the terminal nor begins a line of its own (`core.characters.shown`), and its brackets are
-no markup. Apart from `screen`, since rich takes longer to import than most commands have to say.
-"""
+Whatever a value holds, it neither steers the terminal nor begins a line of its own
+(`core.characters.shown`), and its brackets are no markup. Apart from `screen`, since
+rich takes longer to import than most commands have to say."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def stacked(*lines: Text, style: str = "") -> Text:
 
 
 class TerminalTable(RichTable):
-    """Cells and headings that are texts are one line each; `lines` draws it with lines between them."""
+    """Cells and headings that are texts are one line each; `lines` draws it with lines
+    between them."""
 
     def __init__(self, title: str = "", *, lines: bool = False, **options: Any) -> None:
         edges = box.SQUARE if lines else box.SIMPLE_HEAD

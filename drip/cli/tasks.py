@@ -58,7 +58,8 @@ def tasks(
     assign_to: str | None,
     as_json: bool,
 ) -> None:
-    """Work that campaigns give to people: the list, done with an outcome, export and import.
+    """Work that campaigns give to people: the list, done with an outcome, export and
+    import.
 
     \b
     Example: drip tasks --assign-to service-desk
@@ -176,7 +177,8 @@ def _settle(
 @click.argument("file", type=click.Path(path_type=Path))
 @pass_app
 def export(app: App, file: Path) -> None:
-    """Writes the open tasks as CSV: a call list, whose columns `state` and `outcome` come back with `import`.
+    """Writes the open tasks as CSV: a call list, whose columns `state` and `outcome`
+    come back with `import`.
 
     Example: drip tasks export calls.csv
     """
@@ -219,7 +221,8 @@ def _cells(task: Work) -> tuple[object, ...]:
 @now_option
 @pass_app
 def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
-    """Takes outcomes back: rows of `export` with a `state` (done or dropped) or an `outcome`.
+    """Takes outcomes back: rows of `export` with a `state` (done or dropped) or an
+    `outcome`.
 
     Example: drip tasks import calls.csv
     """
@@ -250,7 +253,8 @@ def _is_filled_in(row: Row) -> bool:
 
 
 def _settlement(row: Row) -> tuple[int, TaskEnd, str | None]:
-    """The task of a row, how it ended, and what came of it. Raises DripError for a row that does not say so."""
+    """The task of a row, how it ended, and what came of it. Raises DripError for a row
+    that does not say so."""
     number, state = _cell(row, "task"), _cell(row, "state")
     ends: dict[str, TaskEnd] = {"": "done", "done": "done", "dropped": "dropped"}
     if not re.fullmatch("[0-9]{1,9}", number) or state not in ends:

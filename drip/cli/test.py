@@ -16,7 +16,8 @@ from drip.language.updating import with_expectations
 from drip.preview.testing import Result, Stage, TimelineEntry
 from drip.workspace import Workspace
 
-# Of a line that both sides have, of one that is missing, and of one too many: its sign and how it is drawn.
+# Of a line that both sides have, of one that is missing, and of one too many: its sign
+# and how it is drawn.
 BOTH, MISSING, EXTRA = (" ", ""), ("-", "red"), ("+", "yellow")
 
 
@@ -30,7 +31,8 @@ BOTH, MISSING, EXTRA = (" ", ""), ("-", "red"), ("+", "yellow")
 @json_option
 @pass_app
 def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> None:
-    """Plays the `tests:` of the campaign files on a virtual clock. Nothing is sent, no database is touched.
+    """Plays the `tests:` of the campaign files on a virtual clock. Nothing is sent, no
+    database is touched.
 
     \b
     Example: drip test
@@ -56,7 +58,8 @@ def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> N
 
 
 def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Result]]:
-    """Every test of these campaigns (all, if none are named), by campaign. Raises DripError for unknown or broken ones."""
+    """Every test of these campaigns (all, if none are named), by campaign. Raises
+    DripError for unknown or broken ones."""
     known = workspace.loaded.campaigns
     _refuse_unreadable(workspace, campaigns)
     stage = Stage(workspace.settings, workspace.templates)
@@ -72,7 +75,8 @@ def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Re
 
 
 def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
-    """Raises Problems for a broken campaign among these (any, if none are named), DripError for one that there is not."""
+    """Raises Problems for a broken campaign among these (any, if none are named),
+    DripError for one that there is not."""
     loaded = workspace.loaded
     for name in campaigns:
         if name in loaded.broken:

@@ -16,7 +16,8 @@ def migrate_runs(
     campaign_set: CampaignSet,
     campaign: Campaign,
 ) -> Plan:
-    """Moves those who can be moved, by the ids of their steps; what was moved, and who is stuck."""
+    """Moves those who can be moved, by the ids of their steps; what was moved, and who
+    is stuck."""
     plan = plan_moves(connection, campaign_set, campaign)
     plan.carry_out(connection)
     note(connection, order, "migrate-runs", campaign.key)

@@ -1,7 +1,8 @@
-"""What people say by the links of their messages: topics on and off, a subscription confirmed, a survey answered.
+"""What people say by the links of their messages: topics on and off, a subscription
+confirmed, a survey answered.
 
-A link proves whom it was written for (`core.token`). Saying a thing twice changes nothing.
-"""
+A link proves whom it was written for (`core.token`). Saying a thing twice changes
+nothing."""
 
 from __future__ import annotations
 
@@ -42,21 +43,24 @@ from drip.storage.sending.outbox import OutboxMessage
 PAUSE = timedelta(days=30)
 PAUSED = "preferences page"
 COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
-# How many requests of an address for one topic are taken, so that nobody's inbox is filled by strangers: one in an hour, and
-# two in a week for a topic that asks back.
+# How many requests of an address for one topic are taken, so that nobody's inbox is
+# filled by strangers: one in an hour, and two in a week for a topic that asks back.
 ASK_AGAIN, LATELY, MOST_ASKED = timedelta(hours=1), timedelta(days=7), 2
-# How long a sign-up can be confirmed, unless the campaign that asks for it waits for another time.
+# How long a sign-up can be confirmed, unless the campaign that asks for it waits for
+# another time.
 UNCONFIRMED = timedelta(days=7)
 # Of an answer that was sent as the page was left.
 UNFINISHED = "unfinished"
 # In digits.
 LONGEST_SCORE = 3
-# Programs that look for viruses follow links as a mail comes in, and all of them at once.
+# Programs that look for viruses follow links as a mail comes in, and all of them at
+# once.
 AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 
 
 def contact_of(connection: Connection, link: Link) -> Contact | None:
-    """Whom a link was written for; None for somebody who is not here any more, or was erased."""
+    """Whom a link was written for; None for somebody who is not here any more, or was
+    erased."""
     found = contacts.contacts_by_id(connection, [link.contact]).get(link.contact)
     return found if found and found.erased_at is None else None
 
@@ -84,7 +88,8 @@ def unsubscribe(
         for topic in topics
         for channel in channels
     ]
-    # Of what was never said yes to nothing has to be taken back, but a no stays when a yes is imported later.
+    # Of what was never said yes to nothing has to be taken back, but a no stays when a
+    # yes is imported later.
     _record(connection, contact, said, source, now)
 
 
@@ -95,11 +100,11 @@ def confirm(
     now: datetime,
     proof: Mapping[str, str],
 ) -> bool:
-    """Confirms a subscription (double opt-in), once; whether there is still somebody to confirm it. The campaign that asked
-    hears of it as an event.
+    """Confirms a subscription (double opt-in), once; whether there is still somebody to
+    confirm it. The campaign that asked hears of it as an event.
 
-    `proof` is what is kept of it: the address of the computer, the hash of the exact words.
-    """
+    `proof` is what is kept of it: the address of the computer, the hash of the exact
+    words."""
     contact = contact_of(connection, link)
     if contact is None or link.topic is None:
         return False
@@ -121,7 +126,8 @@ def answer(
     *,
     finished: bool = True,
 ) -> int | None:
-    """Answers a survey by the link's detail, `survey:score`; the score that counts now, None for a survey that is no more.
+    """Answers a survey by the link's detail, `survey:score`; the score that counts now,
+    None for a survey that is no more.
 
     Only what was left unfinished can be said anew; a comment may come later.
     """
@@ -154,7 +160,8 @@ def answer(
 def _said_anew(
     before: Mapping[str, str], fields: Mapping[str, str]
 ) -> Mapping[str, str] | None:
-    """What an answer says from now on, of whom there is one `before`; None if that one stays."""
+    """What an answer says from now on, of whom there is one `before`; None if that one
+    stays."""
     if UNFINISHED in before:
         return fields
     if "comment" in fields and "comment" not in before:
@@ -216,7 +223,8 @@ def _is_machine(
     name: str,
     now: datetime,
 ) -> bool:
-    """Whether it was a program that looks for viruses: too soon, by the trap, or many links at once."""
+    """Whether it was a program that looks for viruses: too soon, by the trap, or many
+    links at once."""
     assert message.sent_at
     if name == TRAP or now - message.sent_at < AT_ONCE:
         return True
@@ -250,7 +258,8 @@ def _known(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
-    """The survey and the score that a link answers with; None for one that there is not any more."""
+    """The survey and the score that a link answers with; None for one that there is not
+    any more."""
     survey, _, text = (link.detail or "").partition(":")
     if not text.isdecimal() or len(text) > LONGEST_SCORE:
         return None
@@ -260,7 +269,8 @@ def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One topic on one channel: whether it is on, and since when by the contact's own word (None: nobody has said anything)."""
+    """One topic on one channel: whether it is on, and since when by the contact's own
+    word (None: nobody has said anything)."""
 
     topic: str
     channel: str
@@ -273,7 +283,8 @@ def choices(
     settings: Settings,
     contact: Contact,
 ) -> list[Choice]:
-    """All topics, on the channels that the workspace has and the contact can be reached by."""
+    """All topics, on the channels that the workspace has and the contact can be reached
+    by."""
     words = {
         (word.topic, word.channel): word
         for word in consents.latest(connection, contact.id)
@@ -303,7 +314,8 @@ def choose(
     proof: Mapping[str, str],
 ) -> None:
     """Topics and channels that are wanted are on, all others off."""
-    # Of a sign-up every word is kept: what nobody implied yet is not to be on once the contact is an ordinary one.
+    # Of a sign-up every word is kept: what nobody implied yet is not to be on once the
+    # contact is an ordinary one.
     every = _signed_up(connection, contact)
     said = []
     for choice in choices(connection, settings, contact):
@@ -312,7 +324,8 @@ def choose(
             said.append(Consent(contact.id, choice.topic, choice.channel, on, now))
     _record(connection, contact, said, "preferences", now, proof)
     if wanted:
-        # Whoever has the link has the mailbox. A mere no leaves a stranger's address what it is.
+        # Whoever has the link has the mailbox. A mere no leaves a stranger's address
+        # what it is.
         sign_ups.make_ordinary(connection, [contact.id])
 
 
@@ -370,9 +383,10 @@ def sign_up(
     now: datetime,
     proof: Mapping[str, str],
 ) -> None:
-    """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
-    `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever
-    was not known before stays a sign-up (`storage.people.sign_ups`)."""
+    """Somebody asks for a topic, maybe with another one's address. A `double` topic's
+    campaign asks back (the event `TOPIC.requested`), a `single` one is on at once, but
+    for whoever has said no to it: that is theirs alone to take back. Whoever was not
+    known before stays a sign-up (`storage.people.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
     contact = contacts.contact_by_email(connection, email) or _stranger(
         connection,

@@ -1,4 +1,5 @@
-"""Codes: redeeming one, once, at the till or by the shop's own program; and adding a list of them."""
+"""Codes: redeeming one, once, at the till or by the shop's own program; and adding a
+list of them."""
 
 from __future__ import annotations
 
@@ -25,7 +26,8 @@ LONGEST_CODE = 100
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """A code that is redeemed now: of which coupon, good for what, given to whom (the contact's key)."""
+    """A code that is redeemed now: of which coupon, good for what, given to whom (the
+    contact's key)."""
 
     code: str
     coupon: str
@@ -39,7 +41,8 @@ def redeem(
     order: Order,
     code: str,
 ) -> Redeemed:
-    """Raises DripError for a code that there is not, that was redeemed before, or that is good no more."""
+    """Raises DripError for a code that there is not, that was redeemed before, or that
+    is good no more."""
     found = coupons.code(connection, code.strip())
     if found is None or found[0].contact_id is None:
         raise DripError(
@@ -72,7 +75,8 @@ def _refuse_spent(code: Code, settings: Settings, now: datetime) -> None:
 
 
 def _event(connection: Connection, code: Code, now: datetime) -> dict[str, object]:
-    """What campaigns see: `coupon.redeemed`, of the record that the run which gave it was about."""
+    """What campaigns see: `coupon.redeemed`, of the record that the run which gave it
+    was about."""
     number = code.run_id or 0
     run = runs.runs_by_id(connection, [number]).get(number)
     return {
@@ -92,7 +96,8 @@ def add_codes(
     coupon: str,
     codes: Collection[str],
 ) -> int:
-    """Adds codes to a coupon with `codes: list`; how many are new. Raises DripError for another coupon."""
+    """Adds codes to a coupon with `codes: list`; how many are new. Raises DripError for
+    another coupon."""
     known = settings.coupons
     if coupon not in known:
         help = nearest(coupon, known, what="coupons")
@@ -108,7 +113,8 @@ def add_codes(
 
 
 def can_be_code(text: str) -> bool:
-    """Whether a text of a list can be a code: not too long, nothing hidden, and none of the words that stand for erased ones."""
+    """Whether a text of a list can be a code: not too long, nothing hidden, and none of
+    the words that stand for erased ones."""
     return (
         0 < len(text) <= LONGEST_CODE
         and not hidden_in(text)

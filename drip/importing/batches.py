@@ -13,7 +13,8 @@ from drip.importing.rows import Row
 from drip.storage.base.database import Database
 
 BATCH = 2_000
-# In characters. Rows are kept in memory until they are stored, and those that are set aside until they are all written.
+# In characters. Rows are kept in memory until they are stored, and those that are set
+# aside until they are all written.
 LARGEST_BATCH, LARGEST_REJECTED, MOST_REJECTED = 1 << 24, 1 << 26, 100_000
 
 
@@ -33,7 +34,8 @@ class ImportReport:
         return self.new + self.changed + self.same + len(self.rejected)
 
     def count(self, *, known: bool, differs: bool) -> None:
-        """One row that is good: of something that was known before, or differs from what was."""
+        """One row that is good: of something that was known before, or differs from
+        what was."""
         self.new += not known
         self.changed += known and differs
         self.same += not differs
@@ -49,8 +51,9 @@ def _nothing(connection: Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How a file is imported: as a rehearsal, to which nothing of it stays; who is shown how many rows are done; and what is done
-    first, in the transaction of the first rows."""
+    """How a file is imported: as a rehearsal, to which nothing of it stays; who is
+    shown how many rows are done; and what is done first, in the transaction of the
+    first rows."""
 
     dry_run: bool = False
     progress: Callable[[int], None] = lambda rows: None
@@ -71,8 +74,8 @@ def take_in_batches(
     options: ImportOptions,
     take: Take,
 ) -> ImportReport:
-    """Hands rows to `take`, each batch in a transaction of its own. Raises DripError when so many are set aside that something
-    else is wrong."""
+    """Hands rows to `take`, each batch in a transaction of its own. Raises DripError
+    when so many are set aside that something else is wrong."""
     begin = options.begin
     for batch in batches(rows, report):
         with options.transaction(database) as connection:
@@ -84,7 +87,8 @@ def take_in_batches(
 
 
 def batches(rows: Iterator[Row], report: ImportReport) -> Iterator[list[Row]]:
-    """So many rows at once as are stored together; `report` is what has come of those before."""
+    """So many rows at once as are stored together; `report` is what has come of those
+    before."""
     batch: list[Row] = []
     size = aside = seen = 0
     for row in rows:

@@ -32,11 +32,13 @@ class Columns:
     free: tuple[str, ...] = ()
 
     def cell(self, row: Row, name: str) -> str:
-        """What a cell says. People paste more than they see: a phone number from an address book is wrapped in marks of direction."""
+        """What a cell says. People paste more than they see: a phone number from an
+        address book is wrapped in marks of direction."""
         return without_hidden(self._written(row, name)).strip()
 
     def key(self, row: Row, name: str) -> str:
-        """A cell by which something is known. Raises ValueError for one that cannot be a key."""
+        """A cell by which something is known. Raises ValueError for one that cannot be
+        a key."""
         key = plain_key(self._written(row, name).strip(), name)
         if len(key) > LONGEST_KEY:
             raise ValueError(
@@ -49,7 +51,8 @@ class Columns:
 
 
 def fresh_key(row: Row, columns: Columns, seen: Collection[str]) -> str:
-    """The key of a row, which no row before it has. Raises ValueError with the reason."""
+    """The key of a row, which no row before it has. Raises ValueError with the
+    reason."""
     if row.wrong:
         raise ValueError(row.wrong)
     key = columns.key(row, "key")
@@ -75,7 +78,8 @@ def match_columns(
     known: Iterable[str],
     needed: tuple[str, ...],
 ) -> Columns:
-    """The columns by the names they have, or are given. Raises DripError for a needed one that is missing."""
+    """The columns by the names they have, or are given. Raises DripError for a needed
+    one that is missing."""
     for column in mapping:
         if column not in written:
             help = nearest(column, written, what="columns")

@@ -31,7 +31,8 @@ from drip.storage.people.contacts import PLAIN, Contact
 
 
 class RowConsent(NamedTuple):
-    """What a row says about a topic on a channel. `at` is None for a bare yes or no, of which nobody knows when it was said."""
+    """What a row says about a topic on a channel. `at` is None for a bare yes or no, of
+    which nobody knows when it was said."""
 
     topic: str
     channel: str
@@ -40,8 +41,8 @@ class RowConsent(NamedTuple):
 
 
 class ContactRows:
-    """Rows of contacts with the columns of one file, taken batch by batch. `scopes` are those of the program that says so; None
-    for a person, who may say all."""
+    """Rows of contacts with the columns of one file, taken batch by batch. `scopes` are
+    those of the program that says so; None for a person, who may say all."""
 
     def __init__(
         self,
@@ -93,7 +94,8 @@ class ContactRows:
         said: Sequence[tuple[Contact, list[RowConsent]]],
         now: datetime,
     ) -> None:
-        """What the contacts said, with the address that each has; whoever is in a file is nobody who has merely signed up."""
+        """What the contacts said, with the address that each has; whoever is in a file
+        is nobody who has merely signed up."""
         spoken = [
             _consent(contact.id, word, now) for contact, words in said for word in words
         ]
@@ -112,7 +114,8 @@ class ContactRows:
         )
 
     def _contact(self, row: Row, known: Mapping[str, Contact]) -> tuple[Contact, bool]:
-        """The contact of a row, and whether it differs from what is stored. Raises ValueError with the reason."""
+        """The contact of a row, and whether it differs from what is stored. Raises
+        ValueError with the reason."""
         key = fresh_key(row, self._columns, self._seen)
         before = known.get(key)
         contact = _copied(key, before)
@@ -143,7 +146,8 @@ class ContactRows:
             )
 
     def _words(self, row: Row, now: datetime) -> list[RowConsent]:
-        """What a row says about topics. Raises ValueError, also for a program that may say nothing of the kind."""
+        """What a row says about topics. Raises ValueError, also for a program that may
+        say nothing of the kind."""
         words = list(self._read_words(row, now))
         if words and not self._may_consent:
             raise ValueError(
@@ -161,7 +165,8 @@ class ContactRows:
 
 
 def _topic_columns(settings: Settings) -> dict[str, tuple[str, str]]:
-    """The topic and channel that a column is about, by its name: `offers.sms`, or `offers` for mails."""
+    """The topic and channel that a column is about, by its name: `offers.sms`, or
+    `offers` for mails."""
     found = {
         f"{topic}.{channel}": (topic, channel)
         for topic in settings.topics
@@ -191,7 +196,8 @@ def _given(
     timezone: str,
     now: datetime,
 ) -> tuple[bool, datetime | None]:
-    """Yes, no, or the day on which it was given. Raises ValueError for anything else."""
+    """Yes, no, or the day on which it was given. Raises ValueError for anything
+    else."""
     try:
         return parse_yes_no(text), None
     except ValueError:

@@ -35,8 +35,8 @@ EventRow = dict[str, Any]
 
 
 class EventRows:
-    """Rows of events with the columns of one file, taken batch by batch. `scopes` are those of the program that says so; None for
-    a person, who may say all."""
+    """Rows of events with the columns of one file, taken batch by batch. `scopes` are
+    those of the program that says so; None for a person, who may say all."""
 
     def __init__(
         self,
@@ -77,7 +77,8 @@ class EventRows:
         return {self._columns.cell(row, name) for row in batch}
 
     def _refuse_without_scope(self, name: str) -> None:
-        """Raises ValueError for an event that says for somebody what only they can say."""
+        """Raises ValueError for an event that says for somebody what only they can
+        say."""
         needed = scope_of(name, self._settings)
         if self._scopes is not None and needed not in (None, *self._scopes):
             raise ValueError(f"for `{name}` the scope `{needed}` is needed")
@@ -115,7 +116,8 @@ class EventRows:
         contact: Contact,
         records: Mapping[str, Mapping[str, Record]],
     ) -> int:
-        """The record that a row names, 0 for none. Raises ValueError for one that is not the contact's."""
+        """The record that a row names, 0 for none. Raises ValueError for one that is
+        not the contact's."""
         number = 0
         for kind, known in records.items():
             key = self._columns.key(row, kind)
@@ -144,8 +146,9 @@ def _check_code(
     event: EventRow,
     redeemed: dict[str, str],
 ) -> None:
-    """Raises ValueError for a redemption of a code that there is not, or that was redeemed before, or by another event of this
-    batch (`redeemed` has their keys). The code is written as it was given out."""
+    """Raises ValueError for a redemption of a code that there is not, or that was
+    redeemed before, or by another event of this batch (`redeemed` has their keys). The
+    code is written as it was given out."""
     code, key = event["fields"].get("code"), event["key"]
     if event["name"] != REDEEMED or not code:
         return
@@ -165,7 +168,8 @@ def take_events(
     settings: Settings,
     events: Sequence[Mapping[str, Any]],
 ) -> int:
-    """Stores events, and what follows from them for derived dates and meters; how many were new."""
+    """Stores events, and what follows from them for derived dates and meters; how many
+    were new."""
     fresh = event_store.add_events(connection, events)
     for event in events:
         if event["name"] == REDEEMED and event["fields"].get("code"):

@@ -1,4 +1,5 @@
-"""Files and requests to contacts, records and events: each row is taken or set aside with its reason; twice is once."""
+"""Files and requests to contacts, records and events: each row is taken or set aside
+with its reason; twice is once."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ def import_contacts(
     now: datetime,
     options: ImportOptions = FOR_GOOD,
 ) -> ImportReport:
-    """Upserts contacts by `key`. A cell left empty changes nothing. Raises DripError for a file without `key`."""
+    """Upserts contacts by `key`. A cell left empty changes nothing. Raises DripError
+    for a file without `key`."""
     rows = ContactRows(settings, table.columns, mapping, source)
 
     def take(connection: Connection, batch: list[Row]) -> None:
@@ -45,7 +47,8 @@ def take_contacts(
     now: datetime,
     scopes: Collection[str],
 ) -> ImportReport:
-    """As `import_contacts`, all in the transaction that is under way, from a program with these scopes."""
+    """As `import_contacts`, all in the transaction that is under way, from a program
+    with these scopes."""
     rows = ContactRows(settings, table.columns, {}, source, scopes)
     rows.take(connection, list(table.rows), now)
     return rows.report
@@ -60,7 +63,8 @@ def import_records(
     now: datetime,
     options: ImportOptions = FOR_GOOD,
 ) -> ImportReport:
-    """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a missing column."""
+    """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a
+    missing column."""
     if kind not in settings.kinds:
         known = ["contacts", "events", *settings.kinds]
         suggestion = nearest(kind, known, what="what you can import")
@@ -83,7 +87,8 @@ def import_events(
     mapping: Mapping[str, str],
     options: ImportOptions = FOR_GOOD,
 ) -> ImportReport:
-    """Adds events, once each by name and id. Columns: event, contact, at, id, a record's kind; others are fields."""
+    """Adds events, once each by name and id. Columns: event, contact, at, id, a
+    record's kind; others are fields."""
     rows = EventRows(settings, table.columns, mapping)
     return take_in_batches(database, table.rows, rows.report, options, rows.take)
 
@@ -94,7 +99,8 @@ def take_event_rows(
     table: RowFile,
     scopes: Collection[str],
 ) -> ImportReport:
-    """As `import_events`, all in the transaction that is under way, from a program with these scopes."""
+    """As `import_events`, all in the transaction that is under way, from a program with
+    these scopes."""
     rows = EventRows(settings, table.columns, {}, scopes)
     rows.take(connection, list(table.rows))
     return rows.report

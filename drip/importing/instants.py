@@ -9,7 +9,8 @@ from drip.core.calendar import instant, zone
 
 
 def parse_instant(text: str, timezone: str) -> datetime:
-    """An ISO date-time; without an offset it is the wall clock of `timezone`. Raises ValueError."""
+    """An ISO date-time; without an offset it is the wall clock of `timezone`. Raises
+    ValueError."""
     try:
         # 9:00 as people write it, 09:00 as ISO does.
         at = datetime.fromisoformat(re.sub(r"(?<=[ T])(\d):", r"0\1:", text))

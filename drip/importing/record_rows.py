@@ -43,7 +43,8 @@ class RecordRows:
         known = record_store.record_ids(connection, kind, self._cells(batch, "key"))
         owners = contacts.contacts_by_key(connection, self._cells(batch, "contact"))
         touched: list[Record] = []
-        # What this file says, and not what was known before: that is no new reading of a meter.
+        # What this file says, and not what was known before: that is no new reading of
+        # a meter.
         shown: dict[str, dict[str, Stored]] = {}
         for row in batch:
             try:
@@ -73,7 +74,8 @@ class RecordRows:
         known: Mapping[str, Record],
         owners: Mapping[str, Contact],
     ) -> tuple[Record, dict[str, Stored]]:
-        """The record of a row, and what the row itself says of it. Raises ValueError with the reason."""
+        """The record of a row, and what the row itself says of it. Raises ValueError
+        with the reason."""
         key = fresh_key(row, self._columns, self._seen)
         owner = owner_of(self._columns.key(row, "contact"), owners)
         said: dict[str, Stored] = {}

@@ -1,4 +1,5 @@
-"""Files of people as rows of texts: CSV of any dialect and encoding, JSON lines, plain or gzipped."""
+"""Files of people as rows of texts: CSV of any dialect and encoding, JSON lines, plain
+or gzipped."""
 
 from __future__ import annotations
 
@@ -34,7 +35,8 @@ DELIMITERS = (",", ";", "\t", "|")
 MOST_COLUMNS = 2_000
 # Of a row, in characters, and of a line, in bytes.
 LONGEST_ROW = BLOCK = 1 << 20
-# Lists of people are packed to a tenth or a fiftieth; what unfolds a hundredfold was made for it. Smaller files do no harm.
+# Lists of people are packed to a tenth or a fiftieth; what unfolds a hundredfold was
+# made for it. Smaller files do no harm.
 MOST_UNFOLDED, ALWAYS_UNFOLDED = 100, 1 << 26
 JSON_LINES = re.compile(r"\.(jsonl|ndjson|json)(\.gz)?$")
 ENDS = (b"\n", b"\r")
@@ -46,7 +48,8 @@ csv.field_size_limit(LONGEST_ROW)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row: the line it begins in, its cells by column, or the reason why it cannot be read; how many characters it has."""
+    """One row: the line it begins in, its cells by column, or the reason why it cannot
+    be read; how many characters it has."""
 
     line: int
     cells: dict[str, str]
@@ -85,11 +88,11 @@ def _open(path: Path) -> BinaryIO:
 
 
 def _encoding(path: Path) -> str:
-    """By its byte order mark; else UTF-8 if the whole file is that; else Windows-1252, as Excel writes.
+    """By its byte order mark; else UTF-8 if the whole file is that; else Windows-1252,
+    as Excel writes.
 
-    The whole file is looked through, so that one which cannot be read within bounds is refused before anything of it is stored.
-    Raises DripError.
-    """
+    The whole file is looked through, so that one which cannot be read within bounds is
+    refused before anything of it is stored. Raises DripError."""
     with _open(path) as file:
         first = file.read(4)
         _refuse_packed(path, first)
@@ -104,7 +107,8 @@ def _encoding(path: Path) -> str:
 
 
 def _bounded(path: Path, blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The blocks of a file. Raises DripError for a line that is too long, and for a packed file that unfolds to too much."""
+    """The blocks of a file. Raises DripError for a line that is too long, and for a
+    packed file that unfolds to too much."""
     size = line = 0
     for block in blocks:
         size, line = size + len(block), _unended(path, line, block)
@@ -113,7 +117,8 @@ def _bounded(path: Path, blocks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def _is_utf8(blocks: Iterable[bytes]) -> bool:
-    """Whether these bytes are UTF-8. All of them are looked at, whatever the first ones are."""
+    """Whether these bytes are UTF-8. All of them are looked at, whatever the first ones
+    are."""
     decoder, good = codecs.getincrementaldecoder("utf-8")(), True
     for block in blocks:
         good = good and _decodes(decoder, block)
@@ -133,7 +138,8 @@ def _decodes(
 
 
 def _unended(path: Path, before: int, block: bytes) -> int:
-    """How many bytes there are since the last line end. Raises DripError for a line that is too long."""
+    """How many bytes there are since the last line end. Raises DripError for a line
+    that is too long."""
     first = min((at for at in map(block.find, ENDS) if at >= 0), default=len(block))
     if before + first > LONGEST_ROW:
         help = "each row is a line of its own: have the program that wrote the file write it so"
@@ -156,7 +162,8 @@ def _refuse_packed(path: Path, head: bytes) -> None:
 
 
 def _refuse_bomb(path: Path, size: int) -> None:
-    """What a packed file unfolds to is bounded by its own size, since a small one can stand for hundreds of gigabytes."""
+    """What a packed file unfolds to is bounded by its own size, since a small one can
+    stand for hundreds of gigabytes."""
     if (
         size > ALWAYS_UNFOLDED
         and _is_packed(path)
@@ -209,7 +216,8 @@ def _csv(path: Path, encoding: str) -> RowFile:
 
 @dataclass(frozen=True, slots=True)
 class _Shape:
-    """How a CSV is written: what is between its cells, and how many lines there are before its header."""
+    """How a CSV is written: what is between its cells, and how many lines there are
+    before its header."""
 
     delimiter: str
     skip: int
@@ -261,7 +269,8 @@ class _TooLong(Exception):
 
 
 class _CountedLines:
-    """The lines of a file. `size` counts their characters since somebody set it to zero: a row of CSV can be many lines."""
+    """The lines of a file. `size` counts their characters since somebody set it to
+    zero: a row of CSV can be many lines."""
 
     def __init__(self, lines: Iterable[str]) -> None:
         self._lines, self.size = iter(lines), 0
@@ -313,7 +322,8 @@ def _unreadable(error: csv.Error) -> str:
 
 
 def _csv_row(line: int, cells: Sequence[str], columns: Sequence[str], size: int) -> Row:
-    """A row by its columns; cells that have none are kept by their number, for whoever looks what is wrong."""
+    """A row by its columns; cells that have none are kept by their number, for whoever
+    looks what is wrong."""
     plain = [unguarded(cell) for cell in cells]
     named = dict(zip(columns, plain, strict=False))
     for number in range(len(columns) + 1, min(len(plain), MOST_COLUMNS) + 1):
@@ -356,7 +366,8 @@ def table_of(items: Sequence[Any]) -> RowFile:
 
 
 def _json_row(line: int, data: dict[str, Any]) -> Row:
-    """An object's plain values by their names; those of `fields` stand beside the others."""
+    """An object's plain values by their names; those of `fields` stand beside the
+    others."""
     inside = data["fields"] if isinstance(data.get("fields"), dict) else {}
     flat = {**inside, **data}
     nested = {
@@ -392,7 +403,8 @@ def _cell(value: Any) -> str:
 
 
 def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
-    """Writes the rows that were set aside beside their file, with line and reason, whole or not at all."""
+    """Writes the rows that were set aside beside their file, with line and reason,
+    whole or not at all."""
     target = path.with_name(f"{path.name}.rejected.csv")
     making = target.with_name(f"{target.name}.writing")
     columns = list(dict.fromkeys(name for row, _ in rejected for name in row.cells))

@@ -10,13 +10,15 @@ from email_validator import EmailNotValidError, validate_email
 
 from drip.core.fields import Field, parse, parse_zone
 
-# What needs no second look: words of letters, digits and a few signs, with dots between them, and not long.
+# What needs no second look: words of letters, digits and a few signs, with dots between
+# them, and not long.
 PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 LONGEST_PLAIN = 64
 
 
 def parse_plain(name: str, text: str, country: str) -> str:
-    """What every contact has a column for, in its normal form. Raises ValueError with a sentence."""
+    """What every contact has a column for, in its normal form. Raises ValueError with a
+    sentence."""
     if name == "email":
         return parse_email(text)
     if name == "phone":
@@ -41,7 +43,8 @@ def parse_email(text: str) -> str:
         return f"{local_part}@{known}"
     try:
         found = validate_email(text, check_deliverability=False)
-        # A domain of other letters has an ASCII form that every server takes (RFC 5891).
+        # A domain of other letters has an ASCII form that every server takes (RFC
+        # 5891).
         return found.ascii_email or found.normalized
     except EmailNotValidError as error:
         raise ValueError(f"`{text}` is not an e-mail address: {error}") from None
@@ -49,7 +52,8 @@ def parse_email(text: str) -> str:
 
 @lru_cache(maxsize=10_000)
 def _domain(domain: str) -> str | None:
-    """A domain in its normal form, looked at once however many people have it; None if it is none."""
+    """A domain in its normal form, looked at once however many people have it; None if
+    it is none."""
     try:
         return validate_email(f"a@{domain}", check_deliverability=False).ascii_domain
     except EmailNotValidError:

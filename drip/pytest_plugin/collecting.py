@@ -21,7 +21,8 @@ WIDTH = 48
 
 
 def collector(parent: pytest.Collector, path: Path) -> pytest.Collector:
-    """The tests of one campaign's file. From here on this process takes time zones as every other of drip's does."""
+    """The tests of one campaign's file. From here on this process takes time zones as
+    every other of drip's does."""
     own_zones()
     # A test of the project's own may have asked for one before.
     calendar.zone.cache_clear()
