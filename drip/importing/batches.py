@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -15,7 +15,9 @@ from drip.storage.base.database import Database
 BATCH = 2_000
 # In characters. Rows are kept in memory until they are stored, and those that are set
 # aside until they are all written.
-LARGEST_BATCH, LARGEST_REJECTED, MOST_REJECTED = 1 << 24, 1 << 26, 100_000
+LARGEST_BATCH = 1 << 24
+LARGEST_REJECTED = 1 << 26
+MOST_REJECTED = 100_000
 
 
 @dataclass
@@ -81,6 +83,7 @@ def take_in_batches(
         with options.transaction(database) as connection:
             begin(connection)
             take(connection, batch)
+        # Once: later batches would do it anew on top of the first ones.
         begin = _nothing
         options.progress(report.rows)
     return report
@@ -97,12 +100,20 @@ def batches(rows: Iterator[Row], report: ImportReport) -> Iterator[list[Row]]:
         if len(batch) < BATCH and size < LARGEST_BATCH:
             continue
         yield batch
-        aside += sum(row.size for row, _ in report.rejected[seen:])
-        seen, batch, size = len(report.rejected), [], 0
+        # What was set aside is in memory until the end: the wrong file of a gigabyte
+        # would fill it.
+        aside += _size_of(report.rejected[seen:])
+        seen = len(report.rejected)
         if seen > MOST_REJECTED or aside > LARGEST_REJECTED:
             raise _wrong_file(report)
+        batch, size = [], 0
     if batch:
         yield batch
+
+
+def _size_of(rejected: Sequence[tuple[Row, str]]) -> int:
+    """In characters."""
+    return sum(row.size for row, _ in rejected)
 
 
 def _wrong_file(report: ImportReport) -> DripError:

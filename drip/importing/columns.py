@@ -39,11 +39,11 @@ class Columns:
     def key(self, row: Row, name: str) -> str:
         """A cell by which something is known. Raises ValueError for one that cannot be
         a key."""
-        key = plain_key(self._written(row, name).strip(), name)
+        written = self._written(row, name).strip()
+        key = plain_key(written, name)
         if len(key) > LONGEST_KEY:
-            raise ValueError(
-                f"the {name} has {len(key):,} characters, and {LONGEST_KEY} may be"
-            )
+            length = f"{len(key):,} characters"
+            raise ValueError(f"the {name} has {length}, and {LONGEST_KEY} may be")
         return key
 
     def _written(self, row: Row, name: str) -> str:
@@ -58,6 +58,7 @@ def fresh_key(row: Row, columns: Columns, seen: Collection[str]) -> str:
     key = columns.key(row, "key")
     if not key:
         raise ValueError("there is no key")
+    # Which of the two is right only a person knows; the later one would win silently.
     if key in seen:
         raise ValueError(f"the key `{key}` stands in an earlier row")
     return own_key(key)
@@ -67,9 +68,11 @@ def owner_of(key: str, owners: Mapping[str, Contact]) -> Contact:
     """The contact that a row names. Raises ValueError where there is none."""
     if not key:
         raise ValueError("there is no contact")
-    if key not in owners or owners[key].erased_at:
+    owner = owners.get(key)
+    # Nothing is kept any more of a person who was erased (GDPR art. 17).
+    if owner is None or owner.erased_at:
         raise ValueError(f"there is no contact `{key}`")
-    return owners[key]
+    return owner
 
 
 def match_columns(
@@ -80,15 +83,14 @@ def match_columns(
 ) -> Columns:
     """The columns by the names they have, or are given. Raises DripError for a needed
     one that is missing."""
-    for column in mapping:
-        if column not in written:
-            help = nearest(column, written, what="columns")
-            raise DripError(f"There is no column `{column}` to map.", help=help)
+    _refuse_unwritten(mapping, written)
     fields = list(known)
     by_field: dict[str, str] = {}
     free = []
     for column in written:
         name = mapping.get(column) or field_name(column)
+        # Of two columns for one field the first one counts, as whoever reads the header
+        # would have it.
         if name in fields:
             by_field.setdefault(name, column)
         elif column in mapping:
@@ -100,6 +102,14 @@ def match_columns(
         if name not in by_field:
             raise _missing(name, written)
     return Columns(by_field, tuple(free))
+
+
+def _refuse_unwritten(mapping: Iterable[str], written: Sequence[str]) -> None:
+    """Raises DripError for a column that is mapped and does not stand in the file."""
+    for column in mapping:
+        if column not in written:
+            help = nearest(column, written, what="columns")
+            raise DripError(f"There is no column `{column}` to map.", help=help)
 
 
 def _missing(name: str, written: Sequence[str]) -> DripError:

@@ -50,7 +50,10 @@ def take_contacts(
     """As `import_contacts`, all in the transaction that is under way, from a program
     with these scopes."""
     rows = ContactRows(settings, table.columns, {}, source, scopes)
-    rows.take(connection, list(table.rows), now)
+    # One batch: what a program posts is taken altogether or not at all, so that it can
+    # post it again.
+    batch = list(table.rows)
+    rows.take(connection, batch, now)
     return rows.report
 
 

@@ -33,7 +33,8 @@ class RecordRows:
         needed = ("key", "contact")
         self._columns = match_columns(written, mapping, [*fields, "contact"], needed)
         self.report = ImportReport(notes=ignored(self._columns, fields))
-        self._settings, self._kind = settings, kind
+        self._settings = settings
+        self._kind = kind
         self._fields = {name: field for name, field in fields.items() if name != "key"}
         self._seen: set[str] = set()
 
@@ -47,6 +48,7 @@ class RecordRows:
         # a meter.
         shown: dict[str, dict[str, Stored]] = {}
         for row in batch:
+            # One bad row keeps none of the others out.
             try:
                 record, said = self._record(row, known, owners)
             except ValueError as wrong:
@@ -59,7 +61,9 @@ class RecordRows:
                 touched.append(record)
             self.report.count(known=bool(record.id), differs=differs)
         record_store.save_records(connection, touched, date_fields(settings, kind))
+        # Whoever owns something is known by more than a sign-up.
         sign_ups.make_ordinary(connection, [owner.id for owner in owners.values()])
+        # Only now do new records have their numbers.
         readings = [(kind, record.id, shown[record.key], now) for record in touched]
         take_readings(connection, settings, readings)
         changed = [(record.contact_id, record.id) for record in touched]
@@ -83,6 +87,7 @@ class RecordRows:
             if text := self._columns.cell(row, name):
                 said[name] = parse(field, text)
         before = known.get(key)
-        attributes = {**(before.attributes if before else {}), **said}
+        known_before = before.attributes if before else {}
         number = before.id if before else 0
+        attributes = {**known_before, **said}
         return Record(self._kind, key, owner.id, attributes, number), said

@@ -27,6 +27,7 @@ def parse_plain(name: str, text: str, country: str) -> str:
         return str(parse(Field("country", "country"), text))
     if name == "timezone":
         return parse_zone(text)
+    # RFC 5646 section 2.1: a language, and what follows it. Many programs write `_`.
     if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text):
         raise ValueError(f"`{text}` is not a language like en or de-AT")
     return text.replace("_", "-")
@@ -35,11 +36,8 @@ def parse_plain(name: str, text: str, country: str) -> str:
 def parse_email(text: str) -> str:
     """The address in its normal form. Raises ValueError with a sentence."""
     local_part, _, domain = text.rpartition("@")
-    if (
-        PLAIN_LOCAL_PART.fullmatch(local_part)
-        and len(text) < LONGEST_PLAIN
-        and (known := _domain(domain))
-    ):
+    is_plain = PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) < LONGEST_PLAIN
+    if is_plain and (known := _domain(domain)):
         return f"{local_part}@{known}"
     try:
         found = validate_email(text, check_deliverability=False)
@@ -61,13 +59,19 @@ def _domain(domain: str) -> str | None:
 
 
 def parse_phone(text: str, country: str) -> str:
-    """The number as +15551234567. Raises ValueError with a sentence."""
+    """The number as +15551234567 (ITU-T E.164). Raises ValueError with a sentence."""
+    number = _phone_number(text, country)
+    # Not whether it is valid: plans of numbers change faster than anybody's copy of
+    # them, and a number that is in use would be set aside.
+    if not phonenumbers.is_possible_number(number):
+        wrong = "it is too short or too long"
+        raise ValueError(f"`{text}` cannot be a phone number: {wrong}")
+    form = phonenumbers.PhoneNumberFormat.E164
+    return phonenumbers.format_number(number, form)
+
+
+def _phone_number(text: str, country: str) -> phonenumbers.PhoneNumber:
     try:
-        number = phonenumbers.parse(text, country.upper() or None)
+        return phonenumbers.parse(text, country.upper() or None)
     except phonenumbers.NumberParseException:
         raise ValueError(f"`{text}` is not a phone number like +15551234567") from None
-    if not phonenumbers.is_possible_number(number):
-        raise ValueError(
-            f"`{text}` cannot be a phone number: it is too short or too long"
-        )
-    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
