@@ -32,6 +32,7 @@ def add_key(
             f"The name holds the character {hidden}, which nobody can see.",
             help="type it anew",
         )
+    # Begins with a word of its own, by which scanners find a token in public code.
     token = f"drip_{secrets.token_urlsafe(TOKEN_BYTES)}"
     if not api_keys.add(connection, name, token, tuple(scopes), order.at):
         raise DripError(
@@ -69,10 +70,9 @@ def add_operator(
     """Lets somebody in. Raises DripError for a name that cannot be one, or is taken."""
     refuse_name(name)
     if not operators.add(connection, name, password_hash, order.at):
-        raise DripError(
-            f"There is an operator `{name}` already.",
-            help="`drip operators password NAME` sets another password",
-        )
+        sentence = f"There is an operator `{name}` already."
+        help = "`drip operators password NAME` sets another password"
+        raise DripError(sentence, help=help)
     note(connection, order, "operators add", name)
 
 

@@ -42,7 +42,8 @@ def ask(
     if refused:
         return refused
     before = data_mails.asked_since(connection, contact.id, now - A_DAY)
-    if len(before) >= MOST_A_DAY or (before and now - before[-1] < ONE_IN):
+    just_now = before and now - before[-1] < ONE_IN
+    if just_now or len(before) >= MOST_A_DAY:
         return "lately"
     data_mails.ask(connection, contact.id, subject, text, now)
     return "asked"

@@ -33,7 +33,7 @@ from drip.storage.people import (
     pauses,
     sign_ups,
 )
-from drip.storage.people.consents import Consent
+from drip.storage.people.consents import Consent, Word
 from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, links, outbox
 from drip.storage.sending.deliveries import Delivery
@@ -136,14 +136,7 @@ def answer(
         return None
     survey, score = asked
     key = f"{survey}-{link.run}-{contact.id}"
-    said = " ".join(without_hidden(comment).split())[:COMMENT_LENGTH]
-    fields = {
-        "survey": survey,
-        "score": str(score),
-        "comment": said,
-        UNFINISHED: "" if finished else "yes",
-    }
-    fields = _known(fields)
+    fields = _answer_fields(survey, score, comment, finished=finished)
     event = _event(contact, ANSWERED, key, now, fields)
     if not take_events(connection, settings, [event]):
         before = events.fields_of(connection, ANSWERED, key)
@@ -155,6 +148,27 @@ def answer(
     payload = {"contact": contact.key, "topic": link.topic, **fields}
     webhook_outbox.add(connection, ANSWERED, [(contact.id, payload)], now)
     return int(fields["score"])
+
+
+def _answer_fields(
+    survey: str,
+    score: int,
+    comment: str,
+    *,
+    finished: bool,
+) -> dict[str, str]:
+    fields = {
+        "survey": survey,
+        "score": str(score),
+        "comment": _one_line(comment)[:COMMENT_LENGTH],
+        UNFINISHED: "" if finished else "yes",
+    }
+    return _known(fields)
+
+
+def _one_line(text: str) -> str:
+    # Anybody can type it in, and operators read it in a terminal and in mails.
+    return " ".join(without_hidden(text).split())
 
 
 def _said_anew(
@@ -212,6 +226,7 @@ def seen(
 def _sent_by(connection: Connection, link: Link) -> OutboxMessage | None:
     """The message that a link was in, if it has left."""
     for message in outbox.of_runs(connection, [link.run]):
+        # A link of a message that has not left was made up or guessed.
         if message.step == link.detail and message.sent_at:
             return message
     return None
@@ -263,6 +278,7 @@ def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
     survey, _, text = (link.detail or "").partition(":")
     if not text.isdecimal() or len(text) > LONGEST_SCORE:
         return None
+    # In a mail that was sent long ago: the survey may have other scores by now.
     score = int(text)
     return (survey, score) if score in settings.scores(survey) else None
 
@@ -285,16 +301,10 @@ def choices(
 ) -> list[Choice]:
     """All topics, on the channels that the workspace has and the contact can be reached
     by."""
-    words = {
-        (word.topic, word.channel): word
-        for word in consents.latest(connection, contact.id)
-    }
+    latest = consents.latest(connection, contact.id)
+    words = {(word.topic, word.channel): word for word in latest}
     implied = not _signed_up(connection, contact)
-    channels = [
-        channel
-        for channel in CHANNELS
-        if channel in settings.transports and address_of(contact, channel)
-    ]
+    channels = _channels_to(contact, settings)
     found = []
     for topic in settings.topics.values():
         unsaid = topic.opt_in == "implied" and implied
@@ -303,6 +313,15 @@ def choices(
             on, since = (word.given, word.at) if word else (unsaid, None)
             found.append(Choice(topic.key, channel, on, since))
     return found
+
+
+def _channels_to(contact: Contact, settings: Settings) -> list[str]:
+    # What cannot reach them is no choice: a switch that does nothing would mislead.
+    return [
+        channel
+        for channel in CHANNELS
+        if channel in settings.transports and address_of(contact, channel)
+    ]
 
 
 def choose(
@@ -349,12 +368,19 @@ def pause(
 ) -> None:
     """Nothing about any topic for a while."""
     until = now + PAUSE
-    rows = [
-        {"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED}
-        for topic in settings.topics
-    ]
+    rows = [_pause_row(contact, topic, until) for topic in settings.topics]
     pauses.pause(connection, rows)
     _look_again(connection, contact)
+
+
+def _pause_row(contact: Contact, topic: str, until: datetime) -> dict[str, object]:
+    return {
+        "contact_id": contact.id,
+        "topic": topic,
+        "until": until,
+        # Under this name only the contact ends it: a campaign has pauses of its own.
+        "place": PAUSED,
+    }
 
 
 def go_on(connection: Connection, contact: Contact) -> None:
@@ -421,14 +447,18 @@ def _asked_enough(
     asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])
     if asked and now - asked[-1].at < ASK_AGAIN:
         return True
+    # A topic without a question sends nothing back, and fills nobody's inbox.
     lately = [event for event in asked if now - event.at < LATELY]
     return double and len(lately) >= MOST_ASKED
 
 
 def _said_no(connection: Connection, contact: Contact, topic: str) -> bool:
-    no = (topic, "email", False)
-    words = consents.latest(connection, contact.id)
-    return any((word.topic, word.channel, word.given) == no for word in words)
+    latest = consents.latest(connection, contact.id)
+    return any(_is_no_by_mail(word, topic) for word in latest)
+
+
+def _is_no_by_mail(word: Word, topic: str) -> bool:
+    return (word.topic, word.channel, word.given) == (topic, "email", False)
 
 
 def _stranger(
@@ -446,7 +476,7 @@ def _stranger(
         # The key is taken by somebody with another address.
         key = f"{key}-{now:%Y%m%d%H%M%S}"
     contact = Contact(key, email, locale=locale)
-    name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
+    name = _one_line(first_name)[:NAME_LENGTH]
     if name and "first_name" in settings.fields["contact"]:
         contact.attributes["first_name"] = name
     contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))

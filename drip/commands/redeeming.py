@@ -52,8 +52,10 @@ def redeem(
     known, contact = found
     _refuse_spent(known, settings, order.at)
     take_events(connection, settings, [_event(connection, known, order.at)])
+    # Whoever buys something is known by more than a sign-up.
     sign_ups.make_ordinary(connection, [known.contact_id or 0])
     note(connection, order, "coupons redeem", known.coupon, known.contact_id)
+    # A coupon may be gone from the settings, and codes of it are still out there.
     coupon = settings.coupons.get(known.coupon)
     offer = coupon.offer if coupon else known.coupon
     return Redeemed(known.code, known.coupon, offer, contact or "")
@@ -67,6 +69,7 @@ def _refuse_spent(code: Code, settings: Settings, now: datetime) -> None:
         raise DripError(
             f"`{code.code}` was redeemed on {when}.", help="a code is good once"
         )
+    # Its last day is a whole one, where the shop is.
     if code.expires and code.expires < local(now, here).date().isoformat():
         raise DripError(
             f"`{code.code}` was good until {code.expires}.",
@@ -98,6 +101,13 @@ def add_codes(
 ) -> int:
     """Adds codes to a coupon with `codes: list`; how many are new. Raises DripError for
     another coupon."""
+    _refuse_coupon(coupon, settings)
+    fresh = coupons.add_codes(connection, coupon, codes)
+    note(connection, order, "coupons import", coupon)
+    return fresh
+
+
+def _refuse_coupon(coupon: str, settings: Settings) -> None:
     known = settings.coupons
     if coupon not in known:
         help = nearest(coupon, known, what="coupons")
@@ -107,9 +117,6 @@ def add_codes(
             f"The codes of `{coupon}` are made, not imported.",
             help="write `codes: list` in _settings.yaml",
         )
-    fresh = coupons.add_codes(connection, coupon, codes)
-    note(connection, order, "coupons import", coupon)
-    return fresh
 
 
 def can_be_code(text: str) -> bool:

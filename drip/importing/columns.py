@@ -39,15 +39,18 @@ class Columns:
     def key(self, row: Row, name: str) -> str:
         """A cell by which something is known. Raises ValueError for one that cannot be
         a key."""
-        written = self._written(row, name).strip()
-        key = plain_key(written, name)
+        key = plain_key(self._written(row, name).strip(), name)
         if len(key) > LONGEST_KEY:
-            length = f"{len(key):,} characters"
-            raise ValueError(f"the {name} has {length}, and {LONGEST_KEY} may be")
+            raise _too_long(name, key)
         return key
 
     def _written(self, row: Row, name: str) -> str:
         return row.cells.get(self.by_field.get(name, ""), "")
+
+
+def _too_long(name: str, key: str) -> ValueError:
+    length = f"{len(key):,} characters"
+    return ValueError(f"the {name} has {length}, and {LONGEST_KEY} may be")
 
 
 def fresh_key(row: Row, columns: Columns, seen: Collection[str]) -> str:
@@ -98,9 +101,7 @@ def match_columns(
             raise DripError(f"There is no field `{name}`.", help=help)
         elif column:
             free.append(column)
-    for name in needed:
-        if name not in by_field:
-            raise _missing(name, written)
+    _refuse_missing(needed, by_field, written)
     return Columns(by_field, tuple(free))
 
 
@@ -110,6 +111,16 @@ def _refuse_unwritten(mapping: Iterable[str], written: Sequence[str]) -> None:
         if column not in written:
             help = nearest(column, written, what="columns")
             raise DripError(f"There is no column `{column}` to map.", help=help)
+
+
+def _refuse_missing(
+    needed: Iterable[str],
+    by_field: Collection[str],
+    written: Sequence[str],
+) -> None:
+    for name in needed:
+        if name not in by_field:
+            raise _missing(name, written)
 
 
 def _missing(name: str, written: Sequence[str]) -> DripError:

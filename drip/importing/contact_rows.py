@@ -151,9 +151,7 @@ class ContactRows:
         # Forms fill in a day where none is known, and thousands would be congratulated
         # on it.
         if field.kind == "birthday" and suspect_birthday(parse_birthday(text)):
-            suspicion = f"the birthday {text} looks like a placeholder"
-            note = f"line {row.line}: {suspicion} for an unknown one"
-            self.report.notes.append(note)
+            self.report.notes.append(_placeholder_note(row, text))
 
     def _words(self, row: Row, now: datetime) -> list[RowConsent]:
         """What a row says about topics. Raises ValueError, also for a program that may
@@ -162,9 +160,7 @@ class ContactRows:
         # Consent has to be demonstrated (GDPR art. 7(1)): no program makes it up that
         # was not trusted with it.
         if words and not self._may_consent:
-            topic = words[0].topic
-            needed = f"for which the scope `{CONSENT}` is needed"
-            raise ValueError(f"`{topic}` is consent to a topic, {needed}")
+            raise _needs_scope(words[0].topic)
         return words
 
     def _read_words(self, row: Row, now: datetime) -> Iterator[RowConsent]:
@@ -174,6 +170,16 @@ class ContactRows:
             if text:
                 given_at = _given(name, text, timezone, now)
                 yield RowConsent(*topic_and_channel, *given_at)
+
+
+def _placeholder_note(row: Row, birthday: str) -> str:
+    suspicion = f"the birthday {birthday} looks like a placeholder"
+    return f"line {row.line}: {suspicion} for an unknown one"
+
+
+def _needs_scope(topic: str) -> ValueError:
+    needed = f"for which the scope `{CONSENT}` is needed"
+    return ValueError(f"`{topic}` is consent to a topic, {needed}")
 
 
 def _topic_columns(settings: Settings) -> dict[str, tuple[str, str]]:
@@ -203,6 +209,11 @@ def _copied(key: str, before: Contact | None) -> Contact:
     return contact
 
 
+def _midnight(text: str, timezone: str) -> datetime:
+    """When a day begins. Raises ValueError for what is no day."""
+    return instant(datetime.combine(parse_date(text), time()), zone(timezone))
+
+
 def _given(
     name: str,
     text: str,
@@ -216,8 +227,7 @@ def _given(
     except ValueError:
         pass
     try:
-        day = parse_date(text)
-        at = instant(datetime.combine(day, time()), zone(timezone))
+        at = _midnight(text, timezone)
     except ValueError:
         raise ValueError(f"`{text}` in {name} is neither yes, no nor a date") from None
     if at > now:

@@ -148,9 +148,8 @@ class EventRows:
 
     def _fields(self, row: Row) -> dict[str, str]:
         """What stands in the columns that are nothing else."""
-        said = {
-            field_name(column): _said_in(row, column) for column in self._columns.free
-        }
+        free = self._columns.free
+        said = {field_name(column): _said_in(row, column) for column in free}
         return {name: text for name, text in said.items() if text}
 
 
@@ -161,10 +160,8 @@ def _said_in(row: Row, column: str) -> str:
 def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) -> str:
     """Stands for the id of an event that came without one."""
     # Sorted, or the same file with its columns in another order would count twice.
-    in_order = sorted(fields.items())
-    said = repr((name, contact, at.isoformat(), in_order))
-    digest = sha256(said.encode()).hexdigest()
-    return digest[:LONG_ENOUGH]
+    said = repr((name, contact, at.isoformat(), sorted(fields.items())))
+    return sha256(said.encode()).hexdigest()[:LONG_ENOUGH]
 
 
 def _check_code(
@@ -189,7 +186,11 @@ def _check_code(
     repeated = event_store.has_event(connection, REDEEMED, key)
     before = known.redeemed_at and not repeated
     if before or redeemed.setdefault(known.code, key) != key:
-        raise ValueError(f"`{code}` was redeemed before, and a code is good once")
+        raise _redeemed_before(code)
+
+
+def _redeemed_before(code: str) -> ValueError:
+    return ValueError(f"`{code}` was redeemed before, and a code is good once")
 
 
 def take_events(

@@ -52,8 +52,7 @@ def take_contacts(
     rows = ContactRows(settings, table.columns, {}, source, scopes)
     # One batch: what a program posts is taken altogether or not at all, so that it can
     # post it again.
-    batch = list(table.rows)
-    rows.take(connection, batch, now)
+    rows.take(connection, list(table.rows), now)
     return rows.report
 
 
@@ -69,18 +68,21 @@ def import_records(
     """Upserts records of a kind by `key`. Raises DripError for an unknown kind or a
     missing column."""
     if kind not in settings.kinds:
-        known = ["contacts", "events", *settings.kinds]
-        suggestion = nearest(kind, known, what="what you can import")
-        raise DripError(
-            f"There is no kind of record `{kind}`.",
-            help=suggestion or "declare it under `data:` in _settings.yaml",
-        )
+        raise _unknown_kind(kind, settings)
     rows = RecordRows(settings, kind, table.columns, mapping)
 
     def take(connection: Connection, batch: list[Row]) -> None:
         rows.take(connection, batch, now)
 
     return take_in_batches(database, table.rows, rows.report, options, take)
+
+
+def _unknown_kind(kind: str, settings: Settings) -> DripError:
+    known = ["contacts", "events", *settings.kinds]
+    suggestion = nearest(kind, known, what="what you can import")
+    declare = "declare it under `data:` in _settings.yaml"
+    sentence = f"There is no kind of record `{kind}`."
+    return DripError(sentence, help=suggestion or declare)
 
 
 def import_events(

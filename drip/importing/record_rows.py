@@ -61,13 +61,21 @@ class RecordRows:
                 touched.append(record)
             self.report.count(known=bool(record.id), differs=differs)
         record_store.save_records(connection, touched, date_fields(settings, kind))
-        # Whoever owns something is known by more than a sign-up.
-        sign_ups.make_ordinary(connection, [owner.id for owner in owners.values()])
+        self._keep_owners(connection, owners)
         # Only now do new records have their numbers.
         readings = [(kind, record.id, shown[record.key], now) for record in touched]
         take_readings(connection, settings, readings)
         changed = [(record.contact_id, record.id) for record in touched]
         refresh(connection, settings, changed)
+
+    def _keep_owners(
+        self,
+        connection: Connection,
+        owners: Mapping[str, Contact],
+    ) -> None:
+        # Whoever owns something is known by more than a sign-up.
+        numbers = [owner.id for owner in owners.values()]
+        sign_ups.make_ordinary(connection, numbers)
 
     def _cells(self, batch: Sequence[Row], name: str) -> set[str]:
         return {self._columns.cell(row, name) for row in batch}

@@ -79,10 +79,13 @@ def open_table(path: Path) -> RowFile:
             return RowFile(columns, _json_rows(path, encoding), encoding)
         return _csv(path, encoding)
     except (OSError, EOFError, zlib.error) as error:
-        # A gzip file that was cut off ends in EOFError, a damaged one in zlib.error.
-        reason = getattr(error, "strerror", None) or "it is damaged"
-        sentence = f"The file {path} cannot be read: {reason}."
-        raise shortage(error) or DripError(sentence) from None
+        raise shortage(error) or _unreadable_file(path, error) from None
+
+
+def _unreadable_file(path: Path, error: Exception) -> DripError:
+    # A gzip file that was cut off ends in EOFError, a damaged one in zlib.error.
+    reason = getattr(error, "strerror", None) or "it is damaged"
+    return DripError(f"The file {path} cannot be read: {reason}.")
 
 
 def _open(path: Path) -> BinaryIO:
@@ -157,14 +160,16 @@ def _unended(path: Path, before: int, block: bytes) -> int:
     found = [at for at in map(block.find, ENDS) if at >= 0]
     first = min(found, default=len(block))
     if before + first > LONGEST_ROW:
-        raise DripError(
-            f"The file {path} has a line of more than {LONGEST_ROW:,} bytes.",
-            help=A_LINE_EACH,
-        )
+        raise _long_line(path)
     if not found:
         return before + len(block)
     last = max(map(block.rfind, ENDS))
     return len(block) - last - 1
+
+
+def _long_line(path: Path) -> DripError:
+    sentence = f"The file {path} has a line of more than {LONGEST_ROW:,} bytes."
+    return DripError(sentence, help=A_LINE_EACH)
 
 
 def _refuse_packed(path: Path, head: bytes) -> None:
@@ -408,9 +413,7 @@ def _json_row(line: int, data: dict[str, Any]) -> Row:
     others."""
     inside = data["fields"] if isinstance(data.get("fields"), dict) else {}
     flat = {**inside, **data}
-    nested = {
-        name: value for name, value in flat.items() if isinstance(value, dict | list)
-    }
+    nested = [name for name, value in flat.items() if _is_nested(value)]
     cells = {name: _cell(value) for name, value in flat.items() if name not in nested}
     if any(_no_text(name + cell) for name, cell in cells.items()):
         clean = {_clean(name): _clean(cell) for name, cell in cells.items()}
@@ -421,6 +424,10 @@ def _json_row(line: int, data: dict[str, Any]) -> Row:
         if name != "fields":
             return Row(line, cells, f"`{name}` is not a plain value")
     return Row(line, cells)
+
+
+def _is_nested(value: Any) -> bool:
+    return isinstance(value, dict | list)
 
 
 def _no_text(text: str) -> bool:
@@ -471,9 +478,13 @@ def write_rejected(path: Path, rejected: list[tuple[Row, str]]) -> Path:
             write_sheet(file, *_rejected_sheet(rejected))
         making.replace(target)
     except OSError as error:
-        raise shortage(error, str(target)) or DripError(
-            f"The rejected rows cannot be written: {error.strerror}.",
-            help="make its folder writable to have them in a file",
-            place=Place(str(target)),
-        ) from None
+        raise shortage(error, str(target)) or _unwritable(target, error) from None
     return target
+
+
+def _unwritable(target: Path, error: OSError) -> DripError:
+    return DripError(
+        f"The rejected rows cannot be written: {error.strerror}.",
+        help="make its folder writable to have them in a file",
+        place=Place(str(target)),
+    )

@@ -27,6 +27,10 @@ def parse_plain(name: str, text: str, country: str) -> str:
         return str(parse(Field("country", "country"), text))
     if name == "timezone":
         return parse_zone(text)
+    return _parse_locale(text)
+
+
+def _parse_locale(text: str) -> str:
     # RFC 5646 section 2.1: a language, and what follows it. Many programs write `_`.
     if not re.fullmatch(r"[A-Za-z]{2,3}([-_][A-Za-z0-9]{2,8})*", text):
         raise ValueError(f"`{text}` is not a language like en or de-AT")
@@ -39,6 +43,10 @@ def parse_email(text: str) -> str:
     is_plain = PLAIN_LOCAL_PART.fullmatch(local_part) and len(text) < LONGEST_PLAIN
     if is_plain and (known := _domain(domain)):
         return f"{local_part}@{known}"
+    return _checked_email(text)
+
+
+def _checked_email(text: str) -> str:
     try:
         found = validate_email(text, check_deliverability=False)
         # A domain of other letters has an ASCII form that every server takes (RFC
@@ -66,8 +74,7 @@ def parse_phone(text: str, country: str) -> str:
     if not phonenumbers.is_possible_number(number):
         wrong = "it is too short or too long"
         raise ValueError(f"`{text}` cannot be a phone number: {wrong}")
-    form = phonenumbers.PhoneNumberFormat.E164
-    return phonenumbers.format_number(number, form)
+    return phonenumbers.format_number(number, phonenumbers.PhoneNumberFormat.E164)
 
 
 def _phone_number(text: str, country: str) -> phonenumbers.PhoneNumber:
