@@ -53,7 +53,11 @@ def _too_long(name: str, key: str) -> ValueError:
     return ValueError(f"the {name} has {length}, and {LONGEST_KEY} may be")
 
 
-def fresh_key(row: Row, columns: Columns, seen: Collection[str]) -> str:
+def fresh_key(
+    row: Row,
+    columns: Columns,
+    seen: Collection[str],
+) -> str:
     """The key of a row, which no row before it has. Raises ValueError with the
     reason."""
     if row.wrong:
@@ -109,7 +113,11 @@ def _refuse_unwritten(mapping: Iterable[str], written: Sequence[str]) -> None:
     """Raises DripError for a column that is mapped and does not stand in the file."""
     for column in mapping:
         if column not in written:
-            help = nearest(column, written, what="columns")
+            help = nearest(
+                column,
+                written,
+                what="columns",
+            )
             raise DripError(f"There is no column `{column}` to map.", help=help)
 
 
@@ -133,7 +141,11 @@ def _missing(name: str, written: Sequence[str]) -> DripError:
 
 def field_name(column: str) -> str:
     """What a column is called as a field: `E-Mail` is `email`."""
-    name = re.sub(r"[^a-z0-9.]+", "_", column.casefold()).strip("_")
+    name = re.sub(
+        r"[^a-z0-9.]+",
+        "_",
+        column.casefold(),
+    ).strip("_")
     return ALIASES.get(name, name)
 
 

@@ -55,7 +55,12 @@ class ContactRows:
     ) -> None:
         fields = settings.fields["contact"]
         topics = _topic_columns(settings)
-        columns = match_columns(written, mapping, [*fields, *topics], ("key",))
+        columns = match_columns(
+            written,
+            mapping,
+            [*fields, *topics],
+            ("key",),
+        )
         self.report = ImportReport(notes=ignored(columns, fields))
         self._columns = columns
         self._settings = settings
@@ -68,7 +73,12 @@ class ContactRows:
         self._may_consent = scopes is None or CONSENT in scopes
         self._seen: set[str] = set()
 
-    def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
+    def take(
+        self,
+        connection: Connection,
+        batch: Sequence[Row],
+        now: datetime,
+    ) -> None:
         """Stores those that are good."""
         keys = [self._columns.cell(row, "key") for row in batch]
         known = contacts.contacts_by_key(connection, keys)
@@ -93,7 +103,11 @@ class ContactRows:
     def _store(self, connection: Connection, touched: Sequence[Contact]) -> None:
         settings = self._settings
         dates = date_fields(settings, "contact")
-        contacts.save_contacts(connection, touched, dates)
+        contacts.save_contacts(
+            connection,
+            touched,
+            dates,
+        )
         # Only now do new contacts have their numbers.
         changed = [(contact.id, 0) for contact in touched]
         refresh(connection, settings, changed)
@@ -107,11 +121,21 @@ class ContactRows:
         """What the contacts said, with the address that each has; whoever is in a file
         is nobody who has merely signed up."""
         spoken = [
-            _consent(contact.id, word, now) for contact, words in said for word in words
+            _consent(
+                contact.id,
+                word,
+                now,
+            )
+            for contact, words in said
+            for word in words
         ]
         addresses = {contact.id: contact.email for contact, _ in said}
         emails = list(addresses.values())
-        sign_ups.make_ordinary(connection, list(addresses), emails)
+        sign_ups.make_ordinary(
+            connection,
+            list(addresses),
+            emails,
+        )
         self.report.consents += consents.record(
             connection,
             spoken,
@@ -129,7 +153,13 @@ class ContactRows:
         for name, field in self._fields.items():
             # An empty cell changes nothing: exports leave out what they do not know.
             if text := self._columns.cell(row, name):
-                self._set(contact, row, name, field, text)
+                self._set(
+                    contact,
+                    row,
+                    name,
+                    field,
+                    text,
+                )
         contact.zone = guess_zone(contact)
         return contact, contact != before
 
@@ -145,7 +175,15 @@ class ContactRows:
         if name in PLAIN:
             # A phone number without its country's prefix means nothing by itself.
             country = self._columns.cell(row, "country") or contact.country or ""
-            setattr(contact, name, parse_plain(name, text, country))
+            setattr(
+                contact,
+                name,
+                parse_plain(
+                    name,
+                    text,
+                    country,
+                ),
+            )
             return
         contact.attributes[name] = parse(field, text)
         # Forms fill in a day where none is known, and thousands would be congratulated
@@ -168,7 +206,12 @@ class ContactRows:
         for name, topic_and_channel in self._topics.items():
             text = self._columns.cell(row, name)
             if text:
-                given_at = _given(name, text, timezone, now)
+                given_at = _given(
+                    name,
+                    text,
+                    timezone,
+                    now,
+                )
                 yield RowConsent(*topic_and_channel, *given_at)
 
 
@@ -191,9 +234,20 @@ def _topic_columns(settings: Settings) -> dict[str, tuple[str, str]]:
     return by_channel | by_mail
 
 
-def _consent(contact_id: int, word: RowConsent, now: datetime) -> Consent:
+def _consent(
+    contact_id: int,
+    word: RowConsent,
+    now: datetime,
+) -> Consent:
     topic, channel, given, at = word
-    return Consent(contact_id, topic, channel, given, at or now, at is not None)
+    return Consent(
+        contact_id,
+        topic,
+        channel,
+        given,
+        at or now,
+        at is not None,
+    )
 
 
 def _copied(key: str, before: Contact | None) -> Contact:

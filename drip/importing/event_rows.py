@@ -45,7 +45,12 @@ class EventRows:
         scopes: Collection[str] | None = None,
     ) -> None:
         known = [*EVENT_COLUMNS, *settings.kinds]
-        self._columns = match_columns(written, mapping, known, NEEDED)
+        self._columns = match_columns(
+            written,
+            mapping,
+            known,
+            NEEDED,
+        )
         self._settings, self._scopes = settings, scopes
         self.report = ImportReport()
 
@@ -66,7 +71,11 @@ class EventRows:
         self._store(connection, events)
 
     def _store(self, connection: Connection, events: Sequence[EventRow]) -> None:
-        fresh = take_events(connection, self._settings, events)
+        fresh = take_events(
+            connection,
+            self._settings,
+            events,
+        )
         # Whoever does something is no stranger's address that expires unconfirmed.
         numbers = {event["contact_id"] for event in events}
         sign_ups.make_ordinary(connection, numbers)
@@ -83,7 +92,11 @@ class EventRows:
             kind for kind in self._settings.kinds if kind in self._columns.by_field
         ]
         return {
-            kind: record_store.record_ids(connection, kind, self._cells(batch, kind))
+            kind: record_store.record_ids(
+                connection,
+                kind,
+                self._cells(batch, kind),
+            )
             for kind in kinds
         }
 
@@ -112,11 +125,20 @@ class EventRows:
             raise ValueError(f"`{name}` is not an event's name like order.placed")
         contact = owner_of(columns.key(row, "contact"), owners)
         at = parse_instant(columns.cell(row, "at"), self._settings.timezone)
-        record_id = self._record_id(row, contact, records)
+        record_id = self._record_id(
+            row,
+            contact,
+            records,
+        )
         fields = self._fields(row)
         # Without an id the same row of a file that comes twice is still one event.
         given = own_key(columns.key(row, "id"))
-        key = given or _digest(name, contact.key, at, fields)
+        key = given or _digest(
+            name,
+            contact.key,
+            at,
+            fields,
+        )
         return {
             "contact_id": contact.id,
             "record_id": record_id,
@@ -157,7 +179,12 @@ def _said_in(row: Row, column: str) -> str:
     return without_hidden(row.cells.get(column, "")).strip()
 
 
-def _digest(name: str, contact: str, at: datetime, fields: Mapping[str, str]) -> str:
+def _digest(
+    name: str,
+    contact: str,
+    at: datetime,
+    fields: Mapping[str, str],
+) -> str:
     """Stands for the id of an event that came without one."""
     # Sorted, or the same file with its columns in another order would count twice.
     said = repr((name, contact, at.isoformat(), sorted(fields.items())))
@@ -183,7 +210,11 @@ def _check_code(
     event["fields"]["code"] = known.code
     # The same event may come again, as a shop tries a request again: that is no second
     # redemption.
-    repeated = event_store.has_event(connection, REDEEMED, key)
+    repeated = event_store.has_event(
+        connection,
+        REDEEMED,
+        key,
+    )
     before = known.redeemed_at and not repeated
     if before or redeemed.setdefault(known.code, key) != key:
         raise _redeemed_before(code)

@@ -31,12 +31,23 @@ def import_contacts(
 ) -> ImportReport:
     """Upserts contacts by `key`. A cell left empty changes nothing. Raises DripError
     for a file without `key`."""
-    rows = ContactRows(settings, table.columns, mapping, source)
+    rows = ContactRows(
+        settings,
+        table.columns,
+        mapping,
+        source,
+    )
 
     def take(connection: Connection, batch: list[Row]) -> None:
         rows.take(connection, batch, now)
 
-    return take_in_batches(database, table.rows, rows.report, options, take)
+    return take_in_batches(
+        database,
+        table.rows,
+        rows.report,
+        options,
+        take,
+    )
 
 
 def take_contacts(
@@ -49,7 +60,13 @@ def take_contacts(
 ) -> ImportReport:
     """As `import_contacts`, all in the transaction that is under way, from a program
     with these scopes."""
-    rows = ContactRows(settings, table.columns, {}, source, scopes)
+    rows = ContactRows(
+        settings,
+        table.columns,
+        {},
+        source,
+        scopes,
+    )
     # One batch: what a program posts is taken altogether or not at all, so that it can
     # post it again.
     rows.take(connection, list(table.rows), now)
@@ -69,17 +86,32 @@ def import_records(
     missing column."""
     if kind not in settings.kinds:
         raise _unknown_kind(kind, settings)
-    rows = RecordRows(settings, kind, table.columns, mapping)
+    rows = RecordRows(
+        settings,
+        kind,
+        table.columns,
+        mapping,
+    )
 
     def take(connection: Connection, batch: list[Row]) -> None:
         rows.take(connection, batch, now)
 
-    return take_in_batches(database, table.rows, rows.report, options, take)
+    return take_in_batches(
+        database,
+        table.rows,
+        rows.report,
+        options,
+        take,
+    )
 
 
 def _unknown_kind(kind: str, settings: Settings) -> DripError:
     known = ["contacts", "events", *settings.kinds]
-    suggestion = nearest(kind, known, what="what you can import")
+    suggestion = nearest(
+        kind,
+        known,
+        what="what you can import",
+    )
     declare = "declare it under `data:` in _settings.yaml"
     sentence = f"There is no kind of record `{kind}`."
     return DripError(sentence, help=suggestion or declare)
@@ -95,7 +127,13 @@ def import_events(
     """Adds events, once each by name and id. Columns: event, contact, at, id, a
     record's kind; others are fields."""
     rows = EventRows(settings, table.columns, mapping)
-    return take_in_batches(database, table.rows, rows.report, options, rows.take)
+    return take_in_batches(
+        database,
+        table.rows,
+        rows.report,
+        options,
+        rows.take,
+    )
 
 
 def take_event_rows(
@@ -106,6 +144,11 @@ def take_event_rows(
 ) -> ImportReport:
     """As `import_events`, all in the transaction that is under way, from a program with
     these scopes."""
-    rows = EventRows(settings, table.columns, {}, scopes)
+    rows = EventRows(
+        settings,
+        table.columns,
+        {},
+        scopes,
+    )
     rows.take(connection, list(table.rows))
     return rows.report

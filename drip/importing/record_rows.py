@@ -31,17 +31,31 @@ class RecordRows:
     ) -> None:
         fields = settings.fields[kind]
         needed = ("key", "contact")
-        self._columns = match_columns(written, mapping, [*fields, "contact"], needed)
+        self._columns = match_columns(
+            written,
+            mapping,
+            [*fields, "contact"],
+            needed,
+        )
         self.report = ImportReport(notes=ignored(self._columns, fields))
         self._settings = settings
         self._kind = kind
         self._fields = {name: field for name, field in fields.items() if name != "key"}
         self._seen: set[str] = set()
 
-    def take(self, connection: Connection, batch: Sequence[Row], now: datetime) -> None:
+    def take(
+        self,
+        connection: Connection,
+        batch: Sequence[Row],
+        now: datetime,
+    ) -> None:
         """Stores those that are good."""
         settings, kind = self._settings, self._kind
-        known = record_store.record_ids(connection, kind, self._cells(batch, "key"))
+        known = record_store.record_ids(
+            connection,
+            kind,
+            self._cells(batch, "key"),
+        )
         owners = contacts.contacts_by_key(connection, self._cells(batch, "contact"))
         touched: list[Record] = []
         # What this file says, and not what was known before: that is no new reading of
@@ -50,7 +64,11 @@ class RecordRows:
         for row in batch:
             # One bad row keeps none of the others out.
             try:
-                record, said = self._record(row, known, owners)
+                record, said = self._record(
+                    row,
+                    known,
+                    owners,
+                )
             except ValueError as wrong:
                 self.report.reject(row, wrong)
                 continue
@@ -60,7 +78,11 @@ class RecordRows:
             if differs:
                 touched.append(record)
             self.report.count(known=bool(record.id), differs=differs)
-        record_store.save_records(connection, touched, date_fields(settings, kind))
+        record_store.save_records(
+            connection,
+            touched,
+            date_fields(settings, kind),
+        )
         self._keep_owners(connection, owners)
         # Only now do new records have their numbers.
         readings = [(kind, record.id, shown[record.key], now) for record in touched]
@@ -98,4 +120,10 @@ class RecordRows:
         known_before = before.attributes if before else {}
         number = before.id if before else 0
         attributes = {**known_before, **said}
-        return Record(self._kind, key, owner.id, attributes, number), said
+        return Record(
+            self._kind,
+            key,
+            owner.id,
+            attributes,
+            number,
+        ), said

@@ -76,7 +76,11 @@ def open_table(path: Path) -> RowFile:
         encoding = _encoding(path)
         if JSON_LINES.search(path.name.casefold()):
             columns = _columns(_json_rows(path, encoding), f"The file {path}")
-            return RowFile(columns, _json_rows(path, encoding), encoding)
+            return RowFile(
+                columns,
+                _json_rows(path, encoding),
+                encoding,
+            )
         return _csv(path, encoding)
     except (OSError, EOFError, zlib.error) as error:
         raise shortage(error) or _unreadable_file(path, error) from None
@@ -84,7 +88,14 @@ def open_table(path: Path) -> RowFile:
 
 def _unreadable_file(path: Path, error: Exception) -> DripError:
     # A gzip file that was cut off ends in EOFError, a damaged one in zlib.error.
-    reason = getattr(error, "strerror", None) or "it is damaged"
+    reason = (
+        getattr(
+            error,
+            "strerror",
+            None,
+        )
+        or "it is damaged"
+    )
     return DripError(f"The file {path} cannot be read: {reason}.")
 
 
@@ -154,7 +165,11 @@ def _decodes(
     return True
 
 
-def _unended(path: Path, before: int, block: bytes) -> int:
+def _unended(
+    path: Path,
+    before: int,
+    block: bytes,
+) -> int:
     """How many bytes there are since the last line end. Raises DripError for a line
     that is too long."""
     found = [at for at in map(block.find, ENDS) if at >= 0]
@@ -236,7 +251,12 @@ def _csv(path: Path, encoding: str) -> RowFile:
         shape = _Shape(said[1], 1) if said else _Shape(_delimiter(first), 0)
         lines = file if said else chain([first], file)
         columns = _header(path, lines, shape.delimiter)
-    rows = _csv_rows(path, encoding, shape, columns)
+    rows = _csv_rows(
+        path,
+        encoding,
+        shape,
+        columns,
+    )
     return RowFile(columns, rows, encoding)
 
 
@@ -249,7 +269,11 @@ class _Shape:
     skip: int
 
 
-def _header(path: Path, lines: Iterable[str], delimiter: str) -> tuple[str, ...]:
+def _header(
+    path: Path,
+    lines: Iterable[str],
+    delimiter: str,
+) -> tuple[str, ...]:
     """The names of the columns. Raises DripError for a header that cannot be one."""
     cells = _header_cells(path, lines, delimiter)
     columns = tuple(unguarded(cell).strip() for cell in cells)
@@ -263,8 +287,16 @@ def _header(path: Path, lines: Iterable[str], delimiter: str) -> tuple[str, ...]
     return columns
 
 
-def _header_cells(path: Path, lines: Iterable[str], delimiter: str) -> list[str]:
-    reader = csv.reader(_CountedLines(lines), delimiter=delimiter, strict=True)
+def _header_cells(
+    path: Path,
+    lines: Iterable[str],
+    delimiter: str,
+) -> list[str]:
+    reader = csv.reader(
+        _CountedLines(lines),
+        delimiter=delimiter,
+        strict=True,
+    )
     try:
         return next(reader, [])
     except (csv.Error, _TooLong):
@@ -329,7 +361,11 @@ def _csv_rows(
         for _ in range(shape.skip):
             file.readline()
         lines = _CountedLines(file)
-        reader = csv.reader(lines, delimiter=shape.delimiter, strict=True)
+        reader = csv.reader(
+            lines,
+            delimiter=shape.delimiter,
+            strict=True,
+        )
         next(reader)
         while True:
             line = reader.line_num + shape.skip + 1
@@ -346,7 +382,12 @@ def _csv_rows(
                 yield Row(line, {}, _unreadable(error))
                 continue
             if any(cell.strip() for cell in cells):
-                yield _csv_row(line, cells, columns, lines.size)
+                yield _csv_row(
+                    line,
+                    cells,
+                    columns,
+                    lines.size,
+                )
 
 
 def _unreadable(error: csv.Error) -> str:
@@ -355,7 +396,12 @@ def _unreadable(error: csv.Error) -> str:
     return f"the row cannot be read ({error})"
 
 
-def _csv_row(line: int, cells: Sequence[str], columns: Sequence[str], size: int) -> Row:
+def _csv_row(
+    line: int,
+    cells: Sequence[str],
+    columns: Sequence[str],
+    size: int,
+) -> Row:
     """A row by its columns; cells that have none are kept by their number, for whoever
     looks what is wrong."""
     plain = [unguarded(cell) for cell in cells]
@@ -363,7 +409,12 @@ def _csv_row(line: int, cells: Sequence[str], columns: Sequence[str], size: int)
     first = len(columns) + 1
     extra = plain[len(columns) : MOST_COLUMNS]
     named |= {f"cell {number}": cell for number, cell in enumerate(extra, first)}
-    return Row(line, named, _wrong_with(plain, columns), size)
+    return Row(
+        line,
+        named,
+        _wrong_with(plain, columns),
+        size,
+    )
 
 
 def _wrong_with(cells: Sequence[str], columns: Sequence[str]) -> str | None:
@@ -390,7 +441,11 @@ def _json_line(line: int, text: str) -> Row:
     except (ValueError, RecursionError):
         return Row(line, shown, "the line is not JSON")
     if not isinstance(data, dict):
-        return Row(line, shown, "the line is not a JSON object")
+        return Row(
+            line,
+            shown,
+            "the line is not a JSON object",
+        )
     row = _json_row(line, data)
     return replace(row, size=len(text))
 
@@ -417,12 +472,24 @@ def _json_row(line: int, data: dict[str, Any]) -> Row:
     cells = {name: _cell(value) for name, value in flat.items() if name not in nested}
     if any(_no_text(name + cell) for name, cell in cells.items()):
         clean = {_clean(name): _clean(cell) for name, cell in cells.items()}
-        return Row(line, clean, "a value holds a character that text cannot have")
+        return Row(
+            line,
+            clean,
+            "a value holds a character that text cannot have",
+        )
     for name in sorted(inside.keys() & data.keys()):
-        return Row(line, cells, f"`{name}` stands in `fields` and beside it")
+        return Row(
+            line,
+            cells,
+            f"`{name}` stands in `fields` and beside it",
+        )
     for name in nested:
         if name != "fields":
-            return Row(line, cells, f"`{name}` is not a plain value")
+            return Row(
+                line,
+                cells,
+                f"`{name}` is not a plain value",
+            )
     return Row(line, cells)
 
 

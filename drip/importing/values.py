@@ -16,7 +16,11 @@ PLAIN_LOCAL_PART = re.compile(r"[A-Za-z0-9_+-]+(\.[A-Za-z0-9_+-]+)*")
 LONGEST_PLAIN = 64
 
 
-def parse_plain(name: str, text: str, country: str) -> str:
+def parse_plain(
+    name: str,
+    text: str,
+    country: str,
+) -> str:
     """What every contact has a column for, in its normal form. Raises ValueError with a
     sentence."""
     if name == "email":
