@@ -70,9 +70,10 @@ def add_operator(
     """Lets somebody in. Raises DripError for a name that cannot be one, or is taken."""
     refuse_name(name)
     if not operators.add(connection, name, password_hash, order.at):
-        sentence = f"There is an operator `{name}` already."
-        help = "`drip operators password NAME` sets another password"
-        raise DripError(sentence, help=help)
+        raise DripError(
+            f"There is an operator `{name}` already.",
+            help="`drip operators password NAME` sets another password",
+        )
     note(connection, order, "operators add", name)
 
 

@@ -178,9 +178,11 @@ def _said_anew(
     stays."""
     if UNFINISHED in before:
         return fields
-    if "comment" in fields and "comment" not in before:
-        return {**before, "comment": fields["comment"]}
-    return None
+    comment = fields.get("comment")
+    # What was said once stays: whoever gets the link later could take it back.
+    if comment is None or "comment" in before:
+        return None
+    return {**before, "comment": comment}
 
 
 def seen(

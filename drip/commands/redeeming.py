@@ -3,7 +3,7 @@ list of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -110,13 +110,17 @@ def add_codes(
 def _refuse_coupon(coupon: str, settings: Settings) -> None:
     known = settings.coupons
     if coupon not in known:
-        help = nearest(coupon, known, what="coupons")
-        raise DripError(f"There is no coupon `{coupon}`.", help=help)
+        raise _no_coupon(coupon, known)
     if known[coupon].codes != "list":
         raise DripError(
             f"The codes of `{coupon}` are made, not imported.",
             help="write `codes: list` in _settings.yaml",
         )
+
+
+def _no_coupon(coupon: str, known: Iterable[str]) -> DripError:
+    help = nearest(coupon, known, what="coupons")
+    return DripError(f"There is no coupon `{coupon}`.", help=help)
 
 
 def can_be_code(text: str) -> bool:

@@ -49,6 +49,7 @@ def _refuse_others(unknown: set[int]) -> None:
 
 def _named(numbers: set[int]) -> str:
     """`3 message(s): 17, 18, 19`."""
+    count = len(numbers)
     first = ", ".join(map(str, sorted(numbers)[:NAMED]))
-    more = " …" if len(numbers) > NAMED else ""
-    return f"{len(numbers)} message(s): {first}{more}"
+    more = " …" if count > NAMED else ""
+    return f"{count} message(s): {first}{more}"

@@ -17,5 +17,9 @@ def suppress(connection: Connection, order: Order, address: str) -> None:
     """`address` in its normal form is never written to again, whoever has it. Only its
     keyed hash is kept."""
     suppressions.suppress(connection, address, order.why or UNSAID, order.at)
-    digest = suppressions.digest(suppressions.suppression_key(connection), address)
-    note(connection, order, "suppress", digest[:SHOWN_OF_HASH])
+    note(connection, order, "suppress", _shown_hash(connection, address))
+
+
+def _shown_hash(connection: Connection, address: str) -> str:
+    key = suppressions.suppression_key(connection)
+    return suppressions.digest(key, address)[:SHOWN_OF_HASH]

@@ -56,6 +56,7 @@ class AlarmNotifier:
             self._again_at = None
 
     def _rest(self, error: DripError | TransportDown, now: datetime) -> None:
+        # Once: what is tried for days would fill the log with one sentence.
         if not self._failures:
             log.error(
                 "No alarm can be told: %s",

@@ -155,6 +155,7 @@ def _message(
         channel="email",
         to=Mailbox("", contact.email or ""),
         sender=sender,
+        # As it was written when it was asked for, in the language of that page.
         subject=mail.subject,
         text=mail.text.replace(
             data_mails.LINK, _link(connection, settings, contact, now)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +43,8 @@ class CampaignFile(pytest.File):
             raise Problems(
                 problem for problem in loaded.problems if problem.level == "error"
             )
+        # A name stands in pytest's own lines, where a hidden character would steer the
+        # terminal.
         for test in campaign.tests:
             yield CampaignItem.from_parent(
                 self,
@@ -59,8 +62,8 @@ class CampaignFile(pytest.File):
         """Every problem of the files."""
         if not isinstance(excinfo.value, Problems):
             return str(super().repr_failure(excinfo))
-        problems = excinfo.value.problems
-        return as_lines(line for problem in problems for line in problem.lines())
+        lines = (problem.lines() for problem in excinfo.value.problems)
+        return as_lines(chain.from_iterable(lines))
 
 
 class CampaignItem(pytest.Item):
@@ -75,9 +78,12 @@ class CampaignItem(pytest.Item):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._workspace, self._campaign, self._test = workspace, campaign, test
+        self._workspace = workspace
+        self._campaign = campaign
+        self._test = test
 
     def runtest(self) -> None:
+        # One for each test: what one of them sends must not count for the next one's caps.
         stage = Stage(self._workspace.settings, self._workspace.templates)
         try:
             result = stage.play(self._campaign, self._test)
