@@ -3,7 +3,7 @@ other caps would change."""
 
 from __future__ import annotations
 
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, Text, add_columns, draw, words
 from drip.storage.reading.pressure import Pressure
 
@@ -107,7 +107,7 @@ def _print_rows(found: Pressure, other: Pressure | None) -> None:
         print_json(row)
 
 
-def _limit_row(found: Pressure, place: str, people: int) -> dict[str, object]:
+def _limit_row(found: Pressure, place: str, people: int) -> JsonRow:
     return {
         "cap": place,
         "people": people,
@@ -116,7 +116,7 @@ def _limit_row(found: Pressure, place: str, people: int) -> dict[str, object]:
     }
 
 
-def _campaign_row(found: Pressure, campaign: str) -> dict[str, object]:
+def _campaign_row(found: Pressure, campaign: str) -> JsonRow:
     return {
         "campaign": campaign,
         "sent": found.sent[campaign],

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, pass_app, read_clock
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.errors import DripError, Level, Place, Problem, nearest
 from drip.lint.rules import RULES, finding
 from drip.lint.variables import FieldStats
@@ -135,7 +135,7 @@ def _print(problem: Problem, style: str) -> None:
         say(*problem.lines(), "")
 
 
-def _row(problem: Problem) -> dict[str, object]:
+def _row(problem: Problem) -> JsonRow:
     place = problem.place
     return {
         "file": place.file,

@@ -20,6 +20,8 @@ from drip.workspace import Workspace
 
 # Of SQLAlchemy, which `drip check` does without where there is no database.
 if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
     from drip.storage.base.database import Database
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -61,6 +63,17 @@ class App:
         with workspace.database(instant) as database:
             yield workspace, database, instant
 
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[tuple[Workspace, Connection]]:
+        """The workspace, and its database as it is at one instant."""
+        # One snapshot: what the daemon writes meanwhile would tear figures apart that
+        # belong together.
+        with (
+            self.opened(None) as (workspace, database, _),
+            database.read() as connection,
+        ):
+            yield workspace, connection
+
 
 pass_app = click.make_pass_decorator(App)
 
@@ -76,6 +89,7 @@ def read_clock(ahead: timedelta = timedelta(0)) -> datetime:
     """The time, to the millisecond, as all instants here are; or that of a clock that
     is so far ahead."""
     now = datetime.now(UTC)
+    # What the database gives back has no more than that, and would not equal it.
     return now.replace(microsecond=now.microsecond // 1000 * 1000) + ahead
 
 
@@ -86,10 +100,10 @@ def typed_instant(text: str, timezone: str) -> datetime:
         found = parse_instant(text, timezone)
     except ValueError as wrong:
         raise click.BadParameter(str(wrong)) from None
+    # Days are added to it and zones applied, which fails at the ends of the calendar.
     if not FIRST_YEAR < found.year < LAST_YEAR:
-        raise click.BadParameter(
-            f"the year of `{text}` is not between {FIRST_YEAR} and {LAST_YEAR}"
-        )
+        years = f"between {FIRST_YEAR} and {LAST_YEAR}"
+        raise click.BadParameter(f"the year of `{text}` is not {years}")
     return found
 
 
@@ -125,6 +139,7 @@ def endpoint(
     if text is None:
         return None
     host, _, port = text.rpartition(":")
+    # `isdigit` alone takes superscripts and the digits of other scripts.
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= MOST_PORTS):
         raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
     return host or "127.0.0.1", int(port)

@@ -10,7 +10,7 @@ import click
 from drip.cli.context import App, app_of, json_option, now_option, pass_app
 from drip.cli.ordering import ordering, why_option
 from drip.cli.people import known_contact
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_text, local_text
 from drip.commands import redeeming
@@ -103,6 +103,7 @@ def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
     bad = [code for code in codes if code and not can_be_code(code)]
     for code in bad[:SHOWN]:
+        # Cut: whoever takes the wrong file would have a book on the screen.
         say(
             f"`{code[:LONGEST_CODE]}` is no code: it is longer than {LONGEST_CODE} "
             f"letters, hides some, or begins with `{ERASED}`.",
@@ -115,9 +116,13 @@ def _codes(table: RowFile) -> list[str]:
     """Those of the column `code`; of a file without one the first column, whose heading
     is a code as well."""
     if "code" in table.columns:
-        return [row.cells.get("code", "").strip() for row in table.rows]
+        return _column(table, "code")
     first = table.columns[0]
-    return [first, *(row.cells.get(first, "").strip() for row in table.rows)]
+    return [first, *_column(table, first)]
+
+
+def _column(table: RowFile, name: str) -> list[str]:
+    return [row.cells.get(name, "").strip() for row in table.rows]
 
 
 @click.command()
@@ -130,7 +135,7 @@ def counters(app: App, contact: str, as_json: bool) -> None:
     Example: drip counters ana
     """
     help = "`drip import contacts FILE` brings contacts in"
-    with app.opened(None) as (workspace, database, _), database.read() as connection:
+    with app.reading() as (workspace, connection):
         number = known_contact(connection, contact, help).id
         moved = {
             counter: counter_store.history(connection, number, counter)
@@ -146,7 +151,7 @@ def counters(app: App, contact: str, as_json: bool) -> None:
                 say(_movement_line(movement, workspace.settings.timezone))
 
 
-def _movement_row(counter: str, movement: CounterEntry) -> dict[str, object]:
+def _movement_row(counter: str, movement: CounterEntry) -> JsonRow:
     return {
         "counter": counter,
         "at": instant_text(movement.at),

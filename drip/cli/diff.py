@@ -14,7 +14,7 @@ import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.preview import coming
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, local_or_never, local_text
 from drip.core.campaign import Campaign
@@ -211,7 +211,7 @@ def _print_annotations(changes: Sequence[Change], zone: str) -> None:
         say(f"::notice file={file},line={line}::{about}, as {example}")
 
 
-def _row(change: Change) -> dict[str, object]:
+def _row(change: Change) -> JsonRow:
     return {
         "change": change.kind,
         "campaign": change.campaign,

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.engine.feedback import Feedback, FeedbackReport
 from drip.errors import DripError
 from drip.inbound.reading import Finding, identity_of, read
@@ -91,7 +91,7 @@ def _print_finding(name: str, finding: Finding, as_json: bool) -> None:
     say(f"{name}: {finding.kind} of {whose}{meaning}: {finding.reason}")
 
 
-def _finding_row(finding: Finding) -> dict[str, str | None]:
+def _finding_row(finding: Finding) -> JsonRow:
     return {
         "kind": finding.kind,
         "recipient": finding.recipient or None,
@@ -101,7 +101,7 @@ def _finding_row(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _row(report: FeedbackReport, count: int) -> dict[str, object]:
+def _row(report: FeedbackReport, count: int) -> JsonRow:
     return {
         "mails": count,
         **report.counts,

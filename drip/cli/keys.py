@@ -8,7 +8,7 @@ import click
 
 from drip.cli.context import App, app_of, json_option, pass_app
 from drip.cli.ordering import ordering, why_option
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, instant_text
 from drip.commands import access
@@ -35,23 +35,22 @@ def keys(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    with (
-        app_of(context).opened(None) as (_, database, _),
-        database.read() as connection,
-    ):
+    with app_of(context).reading() as (_, connection):
         found = api_keys.listed(connection)
     if not as_json:
         draw(_table(found))
         return
     for key in found:
-        print_json(
-            {
-                "name": key.name,
-                "scopes": sorted(key.scopes),
-                "created_at": instant_text(key.created_at),
-                "revoked_at": instant_or_none(key.revoked_at),
-            }
-        )
+        print_json(_row(key))
+
+
+def _row(key: ApiKey) -> JsonRow:
+    return {
+        "name": key.name,
+        "scopes": sorted(key.scopes),
+        "created_at": instant_text(key.created_at),
+        "revoked_at": instant_or_none(key.revoked_at),
+    }
 
 
 def _table(found: Sequence[ApiKey]) -> TerminalTable:
@@ -91,6 +90,7 @@ def add(app: App, name: str, scopes: tuple[str, ...], why: str | None) -> None:
     with ordering(app, why) as (_, connection, order):
         token = access.add_key(connection, order, name, scopes)
     say(token)
+    # On standard error: `TOKEN=$(drip keys add …)` has to hold the token alone.
     say("Keep it well: it is not shown again.", err=True)
 
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from drip.cli.context import App, json_option, now_option, pass_app, read_clock
 from drip.cli.preview import progress_bar
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.show import Shown, timeline
 from drip.cli.tables import draw, words
 from drip.cli.texts import entry_row, instant_or_none, instant_text
@@ -146,7 +146,7 @@ def _ledger_line(entry: LedgerRow, wall: str) -> str:
     return f"{wall}  {entry.outcome:<8}  {who}  {entry.campaign}{step}{why}"
 
 
-def _order_row(order: AuditRow, timezone: str) -> dict[str, str | None]:
+def _order_row(order: AuditRow, timezone: str) -> JsonRow:
     return {
         "at": instant_text(order.at),
         "local": _wall(order.at, timezone),
@@ -225,7 +225,7 @@ def _nothing_row(
     campaign: str | None,
     code: str,
     sentence: str | None,
-) -> dict[str, str | None]:
+) -> JsonRow:
     """That nothing happens, and why."""
     return {
         "contact": contact,
@@ -236,7 +236,7 @@ def _nothing_row(
     }
 
 
-def _given_up_row(contact: str, address: GivenUp) -> dict[str, str | None]:
+def _given_up_row(contact: str, address: GivenUp) -> JsonRow:
     return {
         "contact": contact,
         "campaign": None,

@@ -6,7 +6,7 @@ import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.ordering import order_of, why_option
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.commands.moving import migrate_runs as move_runs
 from drip.core.campaign import Campaign
 from drip.engine.migrating import Move, Plan, plan_moves
@@ -77,7 +77,7 @@ def _readable(workspace: Workspace, key: str) -> Campaign:
     )
 
 
-def _row(move: Move) -> dict[str, object]:
+def _row(move: Move) -> JsonRow:
     return {
         "version": move.version,
         "step": move.step,

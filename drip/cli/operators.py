@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -30,21 +31,22 @@ def operators(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    with (
-        app_of(context).opened(None) as (_, database, _),
-        database.read() as connection,
-    ):
+    with app_of(context).reading() as (_, connection):
         found = store.listed(connection)
+    since = {operator.name: instant_text(operator.created_at) for operator in found}
+    if as_json:
+        for name, at in since.items():
+            print_json({"name": name, "created_at": at})
+    else:
+        draw(_table(since))
+
+
+def _table(since: Mapping[str, str]) -> TerminalTable:
     table = TerminalTable()
     add_columns(table, "Name", "Since")
-    for operator in found:
-        since = instant_text(operator.created_at)
-        if as_json:
-            print_json({"name": operator.name, "created_at": since})
-        else:
-            table.add_row(operator.name, since)
-    if not as_json:
-        draw(table)
+    for name, at in since.items():
+        table.add_row(name, at)
+    return table
 
 
 @operators.command("add")
@@ -57,6 +59,7 @@ def add(app: App, name: str, why: str | None) -> None:
 
     Example: drip operators add ana
     """
+    # Before anybody has typed a password twice for nothing.
     access.refuse_name(name)
     hashed = _hashed_password()
     with ordering(app, why) as (_, connection, order):
@@ -93,16 +96,20 @@ def remove(app: App, name: str, why: str | None) -> None:
     say(f"{name} may not log in any more.")
 
 
+def _typed_password() -> str:
+    if sys.stdin.isatty():
+        return ask("Password")
+    # Never an argument: every user of the machine sees those of all processes.
+    return sys.stdin.readline().rstrip("\r\n")
+
+
 def _hashed_password() -> str:
     """What is kept of the password that is typed. Raises DripError for one that is too
     short or too long."""
     # With the pages of the dashboard beside it, which take half a second to import.
     from drip.web.dashboard.passwords import LONGEST, SHORTEST, hash_of
 
-    if sys.stdin.isatty():
-        given = ask("Password")
-    else:
-        given = sys.stdin.readline().rstrip("\r\n")
+    given = _typed_password()
     if not SHORTEST <= len(given) <= LONGEST:
         raise DripError(
             f"A password has {SHORTEST} to {LONGEST} letters.",

@@ -46,10 +46,14 @@ def ordering(
 
 def _name(environment: Mapping[str, str]) -> str:
     """DRIP_BY, or the name of the system's user; the number of one without a name."""
-    if named := environment.get(NAMED_BY, "").strip():
-        return named
+    named = environment.get(NAMED_BY, "").strip()
+    return named or _user_name()
+
+
+def _user_name() -> str:
     number = os.getuid()
     try:
         return pwd.getpwuid(number).pw_name
     except KeyError:
+        # As in a container that runs under a number which no /etc/passwd knows.
         return f"user {number}"

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, local_or_never, local_text
 from drip.preview.outages import KINDS, Effect, Kind
@@ -74,7 +74,7 @@ def _example(effect: Effect, zone: str) -> str:
     return f"{effect.contact}: {before} → {after}{why}"
 
 
-def _row(effect: Effect) -> dict[str, object]:
+def _row(effect: Effect) -> JsonRow:
     return {
         "effect": effect.kind,
         "campaign": effect.campaign,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from drip import papers
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.ordering import order_of, why_option
-from drip.cli.screen import print_json, say, sure
+from drip.cli.screen import JsonRow, print_json, say, sure
 from drip.cli.tables import counted_rows
 from drip.cli.texts import instant_text, local_text
 from drip.commands.forgetting import forget as forget_person
@@ -87,6 +87,7 @@ def import_(
     else:
         _print(report, given)
     if report.rejected and not dry_run:
+        # It holds people's data: whoever is erased later is struck from it too.
         target = write_rejected(file, report.rejected)
         papers.note(workspace.root / OWN, target)
         say(f"The rejected rows are in {target}.", err=True)
@@ -113,7 +114,9 @@ def _imported(
     progress: Callable[[int], None],
 ) -> ImportReport:
     """Takes the rows. Raises DripError for a file that cannot be one of these."""
-    settings, table, mapping = workspace.settings, given.table, given.mapping
+    settings = workspace.settings
+    table = given.table
+    mapping = given.mapping
 
     def begin(connection: Connection) -> None:
         # In the transaction of the first rows, so that none is in without it.
@@ -145,19 +148,20 @@ def _imported(
 
 def _mapping(pairs: Sequence[str]) -> dict[str, str]:
     """`COLUMN=FIELD` as a table. Raises DripError for what is none."""
-    mapping = {}
-    for pair in pairs:
-        column, _, field = pair.partition("=")
-        if not (column and field):
-            raise DripError(
-                f"`--map {column}` does not name a field.",
-                help="write --map COLUMN=FIELD",
-            )
-        mapping[column] = field
-    return mapping
+    return dict(map(_column_and_field, pairs))
 
 
-def _row(report: ImportReport, given: _ImportFile) -> dict[str, object]:
+def _column_and_field(pair: str) -> tuple[str, str]:
+    column, _, field = pair.partition("=")
+    if not (column and field):
+        raise DripError(
+            f"`--map {column}` does not name a field.",
+            help="write --map COLUMN=FIELD",
+        )
+    return column, field
+
+
+def _row(report: ImportReport, given: _ImportFile) -> JsonRow:
     return {
         "what": given.what,
         "dry_run": given.dry_run,
@@ -196,7 +200,7 @@ def consent(app: App, contact: str, as_json: bool) -> None:
 
     Example: drip consent ana
     """
-    with app.opened(None) as (workspace, database, _), database.read() as connection:
+    with app.reading() as (workspace, connection):
         number = known_contact(connection, contact).id
         found = consents.log_of(connection, number)
     for entry in found:
@@ -208,7 +212,7 @@ def consent(app: App, contact: str, as_json: bool) -> None:
         say(f"{contact} has said nothing.")
 
 
-def _consent_row(entry: Word) -> dict[str, object]:
+def _consent_row(entry: Word) -> JsonRow:
     return {
         "topic": entry.topic,
         "channel": entry.channel,
@@ -221,12 +225,18 @@ def _consent_row(entry: Word) -> dict[str, object]:
     }
 
 
-def _consent_line(entry: Word, timezone: str) -> str:
-    """`2026-11-22 09:00  yes offers by email (people.csv; ip 203.0.113.7)`."""
+def _source(entry: Word) -> str:
+    # Whoever processes data has to be able to demonstrate consent (GDPR art. 7(1)).
     proofs = (entry.proof or {}).items()
     proof = ", ".join(f"{name} {value}" for name, value in proofs)
-    source = f"{entry.source}; {proof}" if proof else entry.source
-    when, said = local_text(entry.at, timezone), "yes" if entry.given else "no"
+    return f"{entry.source}; {proof}" if proof else entry.source
+
+
+def _consent_line(entry: Word, timezone: str) -> str:
+    """`2026-11-22 09:00  yes offers by email (people.csv; ip 203.0.113.7)`."""
+    source = _source(entry)
+    when = local_text(entry.at, timezone)
+    said = "yes" if entry.given else "no"
     return f"{when}  {said:<3} {entry.topic} by {entry.channel} ({source})"
 
 
@@ -267,10 +277,13 @@ def forget(
         if person.erased_at:
             raise DripError(f"{contact} is erased already.")
         gone = [person, *others] if same_address else [person]
+        # Nothing brings an erased person back.
         if not yes:
             sure(f"Erase {_names(gone)} for good?")
         order = order_of(app, at, why)
         unwritten = _erase(workspace, database, order, gone)
+        # At once: GDPR art. 17(1) allows no undue delay, and a free page of the
+        # database still holds what was deleted from it.
         left = workspace.clear(database, at)
     _print_erased(gone, unwritten, left)
     if others and not same_address:
@@ -329,7 +342,7 @@ def export(app: App, contact: str) -> None:
 
     For people who have no e-mail address. Be sure who it is that asks.
     """
-    with app.opened(None) as (_, database, _now), database.read() as connection:
+    with app.reading() as (_, connection):
         number = known_contact(connection, contact).id
         print_json(exporting.of_contact(connection, number))
 

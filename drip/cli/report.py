@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from drip import private
 from drip.cli.context import App, json_option, no_campaign, now_option, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_text
 from drip.core.lift import Lift
@@ -212,7 +211,7 @@ def _lift(lift: Lift) -> str:
 # --- as JSON, and as a sheet
 
 
-def _row(found: CampaignReport, asked: _ReportRequest) -> dict[str, Any]:
+def _row(found: CampaignReport, asked: _ReportRequest) -> JsonRow:
     return {
         "campaign": found.campaign,
         "since": instant_text(asked.since),
@@ -232,7 +231,7 @@ def _row(found: CampaignReport, asked: _ReportRequest) -> dict[str, Any]:
     }
 
 
-def _lift_row(lift: Lift) -> Mapping[str, Any]:
+def _lift_row(lift: Lift) -> JsonRow:
     return {
         "difference": lift.difference,
         "interval": lift.interval,
@@ -240,7 +239,7 @@ def _lift_row(lift: Lift) -> Mapping[str, Any]:
     }
 
 
-def _caps_row(caps: CapsReport) -> Mapping[str, Any]:
+def _caps_row(caps: CapsReport) -> JsonRow:
     return {
         "skipped": caps.skipped,
         "deferred": caps.deferred,
@@ -249,7 +248,7 @@ def _caps_row(caps: CapsReport) -> Mapping[str, Any]:
     }
 
 
-def _week_row(week: Stretch) -> Mapping[str, Any]:
+def _week_row(week: Stretch) -> JsonRow:
     return {
         "start": instant_text(week.start),
         "sent": week.sent,
@@ -258,7 +257,7 @@ def _week_row(week: Stretch) -> Mapping[str, Any]:
     }
 
 
-def _side_row(side: Side) -> Mapping[str, Any]:
+def _side_row(side: Side) -> JsonRow:
     share = side.goals
     return {
         "people": share.count,

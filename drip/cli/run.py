@@ -11,7 +11,7 @@ import click
 
 from drip.cli.context import App, endpoint, json_option, now_option, pass_app
 from drip.cli.log_lines import log_to_stderr
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.serve import Endpoint, behind_option, dashboard_option, served
 from drip.core.shortage import Shortage
 from drip.daemon import Daemon, Trust
@@ -128,7 +128,7 @@ def _run_once(daemon: Daemon, database: Database, as_json: bool) -> None:
     raise click.exceptions.Exit(1 if unsent else 0)
 
 
-def _row(result: DispatchResult) -> dict[str, int | str | None]:
+def _row(result: DispatchResult) -> JsonRow:
     return {
         "sent": result.sent,
         "failed": result.failed,

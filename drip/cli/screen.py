@@ -14,6 +14,9 @@ import click
 from drip.core.characters import json_text, shown
 from drip.errors import DripError, Problems
 
+# A line of `--json`, by its stable keys.
+JsonRow = dict[str, object]
+
 
 def say(*lines: str, err: bool = False, bold: bool = False) -> None:
     """Prints each as one line, to standard output or standard error."""

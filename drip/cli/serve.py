@@ -183,15 +183,19 @@ def _servers(
         )
 
 
+def _too_few_files(files: int, least: int) -> DripError:
+    return DripError(
+        f"This process may have {files:,} files open at once, and drip needs {least}.",
+        help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the "
+        "systemd unit, `--ulimit nofile=1024` for Docker",
+    )
+
+
 def _most_connections(reserved: int) -> int:
     """How many connections there may be at once, so that so many files are left for
     everything else. Raises DripError."""
-    files, least = raise_file_limit(), reserved + LEAST_CONNECTIONS
+    files = raise_file_limit()
+    least = reserved + LEAST_CONNECTIONS
     if files < least:
-        raise DripError(
-            f"This process may have {files:,} files open at once, and drip needs "
-            f"{least}.",
-            help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the "
-            "systemd unit, `--ulimit nofile=1024` for Docker",
-        )
+        raise _too_few_files(files, least)
     return min(MOST_CONNECTIONS, files - reserved)

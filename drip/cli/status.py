@@ -12,7 +12,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import ago, instant_or_none, instant_text, local_text
 from drip.engine.health import BACK_SPAN, Health, health
@@ -89,7 +89,7 @@ def _looked_at(workspace: Workspace, database: Database, now: datetime) -> House
 # --- as JSON
 
 
-def _row(house: HouseStatus) -> dict[str, object]:
+def _row(house: HouseStatus) -> JsonRow:
     found = house.health
     return {
         "daemon": _daemon_row(found),
@@ -112,7 +112,7 @@ def _row(house: HouseStatus) -> dict[str, object]:
     }
 
 
-def _daemon_row(found: Health) -> dict[str, object] | None:
+def _daemon_row(found: Health) -> JsonRow | None:
     last = found.daemon
     if last is None:
         return None
@@ -124,14 +124,14 @@ def _daemon_row(found: Health) -> dict[str, object] | None:
     }
 
 
-def _holder_row(order: AuditRow | None, hold: Hold) -> dict[str, str | None]:
+def _holder_row(order: AuditRow | None, hold: Hold) -> JsonRow:
     """Who holds something, and why; drip itself, where it has a reason of its own."""
     if hold.reason or order is None:
         return {"by": "drip" if hold.reason else None, "why": hold.reason}
     return {"by": order.by, "why": order.why}
 
 
-def _left_alone_row(channel: LeftAlone) -> dict[str, object]:
+def _left_alone_row(channel: LeftAlone) -> JsonRow:
     return {
         "channel": channel.channel,
         "domain": channel.domain,
@@ -140,7 +140,7 @@ def _left_alone_row(channel: LeftAlone) -> dict[str, object]:
     }
 
 
-def _doubted_row(server: Doubted) -> dict[str, object]:
+def _doubted_row(server: Doubted) -> JsonRow:
     return {
         "channel": server.channel,
         "server": server.server,
@@ -148,7 +148,7 @@ def _doubted_row(server: Doubted) -> dict[str, object]:
     }
 
 
-def _alarm_row(alarm: Alarm) -> dict[str, object]:
+def _alarm_row(alarm: Alarm) -> JsonRow:
     return {
         "at": instant_text(alarm.at),
         "action": alarm.action,

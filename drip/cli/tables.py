@@ -21,6 +21,7 @@ from rich.text import Text
 from drip.core.characters import shown
 
 __all__ = ["Group", "Padding", "RenderableType", "Text"]
+TO_THE_LEFT: dict[str, Any] = {"pad_edge": False, "title_justify": "left"}
 # Where nobody looks at it.
 WIDTH = 100
 
@@ -48,8 +49,8 @@ class TerminalTable(RichTable):
 
     def __init__(self, title: str = "", *, lines: bool = False, **options: Any) -> None:
         edges = box.SQUARE if lines else box.SIMPLE_HEAD
-        options = {"pad_edge": False, "title_justify": "left", **options}
-        super().__init__(box=edges, title=shown(title) if title else None, **options)
+        heading = shown(title) if title else None
+        super().__init__(box=edges, title=heading, **{**TO_THE_LEFT, **options})
 
     def add_column(
         self,

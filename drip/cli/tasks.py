@@ -11,7 +11,7 @@ import click
 from drip import papers, private
 from drip.cli.context import App, app_of, json_option, now_option, pass_app
 from drip.cli.ordering import ordering, why_option
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, instant_text
 from drip.commands.settling import TASK_ENDS, TaskEnd, settle_task
@@ -101,7 +101,7 @@ def _table(found: Sequence[Work]) -> TerminalTable:
     return table
 
 
-def _task_row(task: Work) -> dict[str, object]:
+def _task_row(task: Work) -> JsonRow:
     return {
         "task": task.number,
         "title": task.title,
@@ -182,8 +182,9 @@ def export(app: App, file: Path) -> None:
 
     Example: drip tasks export calls.csv
     """
-    with app.opened(None) as (workspace, database, _), database.read() as connection:
+    with app.reading() as (workspace, connection):
         found = store.listed(connection, ("open",))
+    # First: a file that nobody notes keeps its people when they are erased.
     papers.note(workspace.root / OWN, file)
     with open(
         file,
@@ -240,6 +241,7 @@ def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
                 number, end, outcome = _settlement(row)
                 settle_task(connection, workspace.settings, order, number, end, outcome)
                 settled += 1
+            # The others are kept: a call list comes back with a typing mistake or two.
             except DripError as error:
                 wrong.append(f"line {row.line}: {error.sentence}")
     say(f"{settled} task(s) settled.")
@@ -255,8 +257,10 @@ def _is_filled_in(row: Row) -> bool:
 def _settlement(row: Row) -> tuple[int, TaskEnd, str | None]:
     """The task of a row, how it ended, and what came of it. Raises DripError for a row
     that does not say so."""
-    number, state = _cell(row, "task"), _cell(row, "state")
+    number = _cell(row, "task")
+    state = _cell(row, "state")
     ends: dict[str, TaskEnd] = {"": "done", "done": "done", "dropped": "dropped"}
+    # A longer one does not fit the database's integers.
     if not re.fullmatch("[0-9]{1,9}", number) or state not in ends:
         raise DripError(f"`{number}` with `{state}` is no task that is done or dropped")
     return int(number), ends[state], _cell(row, "outcome") or None

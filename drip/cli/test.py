@@ -9,13 +9,14 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, no_campaign, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw, words
 from drip.errors import Problems
 from drip.language.updating import with_expectations
 from drip.preview.testing import Result, Stage, TimelineEntry
 from drip.workspace import Workspace
 
+PASSED, FAILED = ("✓ ", "green"), ("✗ ", "red")
 # Of a line that both sides have, of one that is missing, and of one too many: its sign
 # and how it is drawn.
 BOTH, MISSING, EXTRA = (" ", ""), ("-", "red"), ("+", "yellow")
@@ -94,7 +95,7 @@ def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
 
 
 def _draw(key: str, result: Result) -> None:
-    mark = ("✓ ", "green") if result.passed else ("✗ ", "red")
+    mark = PASSED if result.passed else FAILED
     draw(words(mark, f"{key}: {result.test.name}"))
     if not result.passed:
         draw(_side_by_side(result))
@@ -125,7 +126,7 @@ def _cell(line: TimelineEntry | None) -> str:
     return f"{line.wall:%Y-%m-%d} {line.wall:%-H:%M}  {line.text}" if line else ""
 
 
-def _row(key: str, result: Result) -> dict[str, object]:
+def _row(key: str, result: Result) -> JsonRow:
     return {
         "campaign": key,
         "test": result.test.name,
@@ -136,7 +137,7 @@ def _row(key: str, result: Result) -> dict[str, object]:
     }
 
 
-def _line_row(line: TimelineEntry) -> dict[str, object]:
+def _line_row(line: TimelineEntry) -> JsonRow:
     return {
         "at": line.wall.isoformat(timespec="minutes"),
         "line": line.text,
