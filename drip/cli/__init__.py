@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from drip import __version__
 from drip.cli.lazy import lazy_commands
+
+if TYPE_CHECKING:
+    from drip.errors import DripError
 
 # EX_TEMPFAIL of sysexits.h: a mail server that gave a mail to `drip inbound -` keeps
 # it, and gives it again.
@@ -48,7 +52,8 @@ def main() -> None:
     except click.exceptions.Exit as end:
         code = end.exit_code
     except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough.
+        # The reader of our output (`| head`) has seen enough. Python flushes once more as
+        # it ends, and would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (Exception, KeyboardInterrupt) as error:
@@ -63,9 +68,18 @@ def _set_up() -> None:
 
     unhurried()
     own_zones()
+    # systemd and Docker end a process by SIGTERM, which Python does not clean up after.
     # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of
     # its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+
+def _system_error(error: OSError) -> DripError:
+    from drip.errors import DripError
+
+    where = f"{error.filename}: " if error.filename else ""
+    sentence = f"{where}{error.strerror or error}."
+    return DripError(sentence, help="look at the file or folder named here")
 
 
 def _exit_code(error: Exception | KeyboardInterrupt) -> int:
@@ -86,11 +100,8 @@ def _exit_code(error: Exception | KeyboardInterrupt) -> int:
         complain(DripError(lack.sentence, help=lack.help))
         return AGAIN
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        sentence = f"{where}{error.strerror or error}."
-        return complain(
-            DripError(sentence, help="look at the file or folder named here")
-        )
+        return complain(_system_error(error))
+    # A traceback holds values of people's data: only whoever asks for it gets it.
     if os.environ.get("DRIP_DEBUG"):
         raise error
     sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"

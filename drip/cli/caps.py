@@ -55,8 +55,14 @@ def _heat_map(found: Pressure) -> TerminalTable:
 def _cell(count: int, most: int) -> Text:
     if not count:
         return words("·", style="dim")
-    heat = HEAT[max(1, round(count / most * (len(HEAT) - 1)))]
-    return words(f"{count:,}", style=heat if heat in DARK else f"black {heat}")
+    return words(f"{count:,}", style=_style(count / most))
+
+
+def _style(share: float) -> str:
+    hottest = len(HEAT) - 1
+    # Never the first, which is for none: one of ten thousand is still to be seen.
+    heat = HEAT[max(1, round(share * hottest))]
+    return heat if heat in DARK else f"black {heat}"
 
 
 def _limits(found: Pressure) -> TerminalTable:

@@ -52,12 +52,16 @@ def db_protect(app: App) -> None:
 
     Example: drip db protect
     """
-    closed, still_open = 0, []
+    closed = 0
+    still_open = []
+    # GDPR art. 32(1): on a machine that others use, file modes are what keeps people's
+    # data from them.
     for path in app.workspace().exposed():
         if private.protect(path):
             closed += 1
         else:
             still_open.append(path)
+    # As on FAT and on shares of Windows, where setting a mode does nothing.
     if still_open:
         raise DripError(
             f"The disk keeps no permissions: {still_open[0]} stays open to others.",

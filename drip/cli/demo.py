@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -86,6 +87,7 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
             say(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
         say("", f"2. What would happen in the next {DAYS} days (drip preview)", "")
+        # From the same start as the run: both plan the same messages.
         _draw_preview(workspace, database, at, end)
         clock = f"runs through these {DAYS} days on a virtual clock"
         say("", f"3. The daemon {clock} (drip run)")
@@ -97,15 +99,18 @@ def _fresh_workspace(app: App, root: Path, today: date) -> Workspace:
     """The sample, with a database of its own whatever the environment names. Raises
     DripError for a folder that is one."""
     if (root / "campaigns").exists():
-        raise DripError(
-            f"There is a workspace in {root} already.",
-            help="name another folder with --dir",
-        )
+        sentence = f"There is a workspace in {root} already."
+        raise DripError(sentence, help="name another folder with --dir")
     root.mkdir(parents=True, exist_ok=True)
     copy_sample(root, today)
-    environment = dict(app.environment)
-    environment.pop("DRIP_DATABASE", None)
-    return Workspace(root, environment)
+    return Workspace(root, _without_database(app.environment))
+
+
+def _without_database(environment: Mapping[str, str]) -> dict[str, str]:
+    # Or the invented people would go into the shop's own database.
+    others = dict(environment)
+    others.pop("DRIP_DATABASE", None)
+    return others
 
 
 def import_people(

@@ -16,7 +16,7 @@ from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.preview import coming
 from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
-from drip.cli.texts import instant_or_none, local_or_never, local_text
+from drip.cli.texts import change_text, instant_or_none, local_text
 from drip.core.campaign import Campaign
 from drip.errors import DripError
 from drip.paths import inside
@@ -109,6 +109,7 @@ def _other(root: Path, other: str, folder: Path) -> Path:
     prefix = _git(root, "rev-parse", "--show-prefix").decode().strip()
     revision = f"{other}:{prefix}" if prefix else other
     packed = _git(root, "archive", "--format=tar", revision, *FOLDERS)
+    # PEP 706: `data` refuses links and paths that lead out of the folder.
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
     return folder
@@ -194,10 +195,14 @@ def _people(group: Sequence[Change]) -> int:
 
 
 def _example(change: Change, zone: str) -> str:
-    before = local_or_never(change.before, zone)
-    after = local_or_never(change.after, zone)
-    why = f" ({change.why})" if change.why and change.kind != "gained" else ""
-    return f"{change.contact}: {before} → {after}{why}"
+    moved = change_text(change.before, change.after, zone)
+    return f"{change.contact}: {moved}{_reason(change)}"
+
+
+def _reason(change: Change) -> str:
+    # Of what is gained nothing has to be explained: it leaves.
+    told = change.why and change.kind != "gained"
+    return f" ({change.why})" if told else ""
 
 
 def _print_annotations(changes: Sequence[Change], zone: str) -> None:

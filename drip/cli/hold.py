@@ -46,6 +46,7 @@ def hold(app: App, campaign: str, off: bool, why: str | None) -> None:
 
 def _refuse_unknown(workspace: Workspace, campaign: str) -> None:
     """Raises DripError for a campaign that there is not; a broken one can be held."""
+    # Runs of it go on by the version they began with, whatever its file says now.
     known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
     if campaign not in known:
         raise no_campaign(campaign, known)
@@ -103,6 +104,7 @@ def release(
 
     `sent`: it did arrive. `again`: judge and send it (again). `dropped`: it did not
     leave, and shall not."""
+    # Nothing named is a mistake, and never all of them: some may have left already.
     if not (messages or everything):
         raise DripError(
             "No message was named.",
@@ -112,6 +114,13 @@ def release(
     with ordering(app, why) as (_, connection, order):
         count = release_messages(connection, order, chosen, settlement)
     say(f"{count} message(s) settled as {settlement}.")
+
+
+def _normal(address: str) -> str:
+    try:
+        return parse_email(address)
+    except ValueError as wrong:
+        raise DripError(f"{wrong}.") from None
 
 
 @click.command()
@@ -124,10 +133,10 @@ def suppress(app: App, address: str, why: str | None) -> None:
 
     Example: drip suppress old@example.com --why "hard bounce"
     """
-    try:
-        address = parse_email(address)
-    except ValueError as wrong:
-        raise DripError(f"{wrong}.") from None
+    # In its normal form, or a capital letter would let mails through to it.
+    address = _normal(address)
     with ordering(app, why) as (_, connection, order):
         suppress_address(connection, order, address)
+    # GDPR art. 5(1)(c): what is not needed is not kept, and a hash is enough to
+    # recognise the address by.
     say(f"{address} is suppressed. Only its keyed hash is kept.")

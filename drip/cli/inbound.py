@@ -14,7 +14,9 @@ from drip.engine.feedback import Feedback, FeedbackReport
 from drip.errors import DripError
 from drip.inbound.reading import Finding, identity_of, read
 from drip.inbound.sources import Incoming, mails_by_imap, mails_in, split
+from drip.workspace import Workspace
 
+# Of mails about no message of ours: an old mailbox is full of them.
 SHOWN = 20
 
 
@@ -72,7 +74,11 @@ def _mails(app: App, source: str | None) -> Iterator[Incoming]:
         return split("-", sys.stdin.buffer.read())
     if source is not None:
         return mails_in(Path(source))
-    options = app.workspace().mailbox()
+    return _mails_of_mailbox(app.workspace())
+
+
+def _mails_of_mailbox(workspace: Workspace) -> Iterator[Incoming]:
+    options = workspace.mailbox()
     if options is None:
         raise DripError(
             "Nothing says where mails come back to.",
@@ -85,10 +91,16 @@ def _mails(app: App, source: str | None) -> Iterator[Incoming]:
 def _print_finding(name: str, finding: Finding, as_json: bool) -> None:
     if as_json:
         print_json({"file": name, **_finding_row(finding)})
-        return
+    else:
+        say(f"{name}: {_finding_line(finding)}")
+
+
+def _finding_line(finding: Finding) -> str:
     whose = finding.recipient or "nobody in particular"
+    # RFC 3464 section 2.3.3: of its actions only these two are about what has not
+    # arrived, and the meaning says whether it still may.
     meaning = f", {finding.meaning}" if finding.kind in ("bounce", "delayed") else ""
-    say(f"{name}: {finding.kind} of {whose}{meaning}: {finding.reason}")
+    return f"{finding.kind} of {whose}{meaning}: {finding.reason}"
 
 
 def _finding_row(finding: Finding) -> JsonRow:

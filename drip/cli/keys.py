@@ -15,6 +15,8 @@ from drip.commands import access
 from drip.storage.operating import api_keys
 from drip.storage.operating.api_keys import ApiKey
 
+# A shop's program that is broken into must not make up what people want: art. 7(1) of
+# the GDPR has us demonstrate consent.
 # `consent`, `answers`, `clicks` and `coupons` say for somebody what only they can say.
 # `dashboard` looks at its pages, as JSON.
 SCOPES = ("events", "contacts", "consent", "answers", "clicks", "coupons", "dashboard")

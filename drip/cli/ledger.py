@@ -26,6 +26,7 @@ from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.workspace import Workspace
 
+# Each time is one query: faster would keep the database busy for nobody.
 FOLLOW_EVERY_S = 1.0
 
 
@@ -75,14 +76,23 @@ Printing = Callable[[Connection, datetime | None, datetime | None], None]
 def _follow(database: Database, start: datetime | None, print_since: Printing) -> None:
     """Prints what is new, again and again, until Ctrl-C."""
     while True:
+        # Up to a fixed instant, or a line that is written meanwhile would be printed
+        # twice or not at all.
         until = read_clock()
         with database.read() as connection:
             print_since(connection, start, until)
         start = until + TICK
-        try:
-            time.sleep(FOLLOW_EVERY_S)
-        except KeyboardInterrupt:
+        if not _waited():
             return
+
+
+def _waited() -> bool:
+    """Whether nobody has pressed Ctrl-C meanwhile."""
+    try:
+        time.sleep(FOLLOW_EVERY_S)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,17 +134,15 @@ class _LogRequest:
         until: datetime | None,
     ) -> None:
         """What people ordered."""
-        for order in audit.orders(
-            connection,
-            since,
-            until,
-            self.campaign,
-            self.contact,
-        ):
-            if self.as_json:
-                print_json(_order_row(order, self.timezone))
-            else:
-                say(_order_line(order, self.timezone))
+        asked = self.campaign, self.contact
+        for order in audit.orders(connection, since, until, *asked):
+            self._print_order(order)
+
+    def _print_order(self, order: AuditRow) -> None:
+        if self.as_json:
+            print_json(_order_row(order, self.timezone))
+        else:
+            say(_order_line(order, self.timezone))
 
 
 def _ledger_line(entry: LedgerRow, wall: str) -> str:

@@ -51,5 +51,6 @@ def log_to_stderr(as_json: bool) -> None:
     for name in LOGGERS:
         log = logging.getLogger(name)
         log.handlers = [handler]
+        # Or the root's handlers would print each line once more.
         log.propagate = False
     logging.getLogger("drip").setLevel(logging.INFO)

@@ -49,6 +49,7 @@ def migrate_runs(
         campaign_set = workspace.campaign_set(database, at)
         order = order_of(app, at, why)
         with database.write() as connection:
+            # What is shown is what would be done: the same plan, not carried out.
             if yes:
                 plan = move_runs(connection, order, campaign_set, known)
             else:
@@ -69,12 +70,10 @@ def _readable(workspace: Workspace, key: str) -> Campaign:
     known = workspace.loaded.campaigns
     if key in known:
         return known[key]
-    broken = key in workspace.loaded.broken
-    suggestion = nearest(key, known, what="campaigns")
-    raise DripError(
-        f"There is no campaign `{key}` that can be read.",
-        help="`drip check` shows its errors" if broken else suggestion,
-    )
+    help = nearest(key, known, what="campaigns")
+    if key in workspace.loaded.broken:
+        help = "`drip check` shows its errors"
+    raise DripError(f"There is no campaign `{key}` that can be read.", help=help)
 
 
 def _row(move: Move) -> JsonRow:

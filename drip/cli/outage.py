@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
-from drip.cli.texts import instant_or_none, local_or_never, local_text
+from drip.cli.texts import change_text, instant_or_none, local_text
 from drip.preview.outages import KINDS, Effect, Kind
 from drip.preview.simulator import Outage
 
@@ -56,9 +56,12 @@ def _grouped(found: Sequence[Effect]) -> list[tuple[Group, list[Effect]]]:
     groups: dict[Group, list[Effect]] = defaultdict(list)
     for effect in found:
         groups[effect.campaign, effect.step, effect.kind].append(effect)
-    return sorted(
-        groups.items(), key=lambda group: (KINDS.index(group[0][2]), group[0])
-    )
+    return sorted(groups.items(), key=_worst_first)
+
+
+def _worst_first(group: tuple[Group, list[Effect]]) -> tuple[int, Group]:
+    (campaign, step, kind), _ = group
+    return KINDS.index(kind), (campaign, step, kind)
 
 
 def _counts(found: Sequence[Effect]) -> str:
@@ -68,10 +71,9 @@ def _counts(found: Sequence[Effect]) -> str:
 
 
 def _example(effect: Effect, zone: str) -> str:
-    before = local_or_never(effect.before, zone)
-    after = local_or_never(effect.after, zone)
+    moved = change_text(effect.before, effect.after, zone)
     why = f" ({effect.why})" if effect.why else ""
-    return f"{effect.contact}: {before} → {after}{why}"
+    return f"{effect.contact}: {moved}{why}"
 
 
 def _row(effect: Effect) -> JsonRow:

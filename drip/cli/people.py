@@ -29,6 +29,7 @@ from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
 from drip.workspace import OWN, Workspace
 
+# Of notes and of rejected rows: a wrong file has thousands, all for one reason.
 SHOWN = 20
 
 
@@ -227,9 +228,10 @@ def _consent_row(entry: Word) -> JsonRow:
 
 def _source(entry: Word) -> str:
     # Whoever processes data has to be able to demonstrate consent (GDPR art. 7(1)).
-    proofs = (entry.proof or {}).items()
-    proof = ", ".join(f"{name} {value}" for name, value in proofs)
-    return f"{entry.source}; {proof}" if proof else entry.source
+    if not entry.proof:
+        return entry.source
+    proof = ", ".join(f"{name} {value}" for name, value in entry.proof.items())
+    return f"{entry.source}; {proof}"
 
 
 def _consent_line(entry: Word, timezone: str) -> str:
@@ -274,6 +276,7 @@ def forget(
         with database.read() as connection:
             person = known_contact(connection, contact)
             others = erasing.same_address(connection, person)
+        # What is left of them has no address any more by which others could be found.
         if person.erased_at:
             raise DripError(f"{contact} is erased already.")
         gone = [person, *others] if same_address else [person]
@@ -314,10 +317,8 @@ def _print_erased(
     left: str | None,
 ) -> None:
     are = "is" if len(gone) == 1 else "are"
-    say(
-        f"{_names(gone)} {are} erased. A keyed hash of the addresses stays, so that "
-        "nobody writes again."
-    )
+    stays = "A keyed hash of the addresses stays, so that nobody writes again."
+    say(f"{_names(gone)} {are} erased. {stays}")
     for paper in unwritten:
         say(f"{paper} may still hold them, and cannot be written: delete it by hand.")
     if left:

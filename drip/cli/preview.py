@@ -268,6 +268,7 @@ def looking_ahead(
 
 def coming(*asked: Any, **more: Any) -> list[LedgerRow]:
     """All lines of what `looking_ahead` finds."""
+    # Before the copy of the database that they are read from is deleted.
     with looking_ahead(*asked, **more) as found:
         return list(found.entries())
 
@@ -286,6 +287,7 @@ def write_page(folder: Path, page: str) -> Path:
     path = folder / "preview.html"
     making = folder / "preview.html.new"
     private.write(making, page.encode())
+    # POSIX rename(2) replaces it at once: a browser never loads half a page.
     making.rename(path)
     return path
 

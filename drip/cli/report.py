@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -85,6 +85,8 @@ def report(
         start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
         asked = _ReportRequest(_chosen(workspace, campaigns), start, at, value)
         found = _reports(workspace, database, asked)
+    # A row of zeros for each campaign that nobody is in would hide the others; of one
+    # that was named, zero is the answer.
     shown = [one for one in found if one.began or campaigns]
     if file is not None:
         _write(file, shown)
@@ -110,9 +112,9 @@ class _ReportRequest:
 def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
     """These, or all. Raises DripError for one that there is not."""
     known = workspace.loaded.campaigns
-    unknown = sorted(set(campaigns) - set(known))
-    if unknown:
-        raise no_campaign(unknown[0], known)
+    for name in sorted(campaigns):
+        if name not in known:
+            raise no_campaign(name, known)
     return sorted(campaigns or known)
 
 
@@ -141,15 +143,19 @@ def _reports(
 
 def _print(shown: Sequence[CampaignReport], value: str) -> None:
     for found in shown:
-        say(found.campaign, bold=True)
-        say(f"{found.began:,} came in.")
-        if found.steps:
-            draw(_steps(found))
-        for sentence in _sentences(found, value):
-            say(sentence)
-        say("")
+        _print_report(found, value)
     if not shown:
         say("Nobody has come into a campaign in this time.")
+
+
+def _print_report(found: CampaignReport, value: str) -> None:
+    say(found.campaign, bold=True)
+    say(f"{found.began:,} came in.")
+    if found.steps:
+        draw(_steps(found))
+    for sentence in _sentences(found, value):
+        say(sentence)
+    say("")
 
 
 def _steps(found: CampaignReport) -> TerminalTable:
@@ -205,7 +211,10 @@ def _lift(lift: Lift) -> str:
     """`Lift: +2.1 points (+0.4 to +3.8).`"""
     low, high = (bound * 100 for bound in lift.interval)
     points = f"{lift.difference * 100:+.1f} points ({low:+.1f} to {high:+.1f})"
-    return f"Lift: {points}." if lift.sure else f"Lift: {points}: that may be chance."
+    # An interval that holds zero is consistent with no effect at all; whoever reads the
+    # difference alone would scale up what does nothing.
+    chance = "" if lift.sure else ": that may be chance"
+    return f"Lift: {points}{chance}."
 
 
 # --- as JSON, and as a sheet
@@ -270,17 +279,25 @@ def _side_row(side: Side) -> JsonRow:
 
 def _write(file: Path, shown: Sequence[CampaignReport]) -> None:
     """Raises DripError for a file that cannot be written."""
-    lines = (row.values() for found in shown for row in rows(found))
     try:
-        with open(
-            file,
-            "w",
-            newline="",
-            encoding=ENCODING,
-            opener=private.opener,
-        ) as opened:
-            write_sheet(opened, COLUMNS, lines)
+        _write_sheet(file, shown)
     except OSError as error:
-        raise DripError(
-            f"The file {file} cannot be written: {error.strerror}."
-        ) from None
+        sentence = f"The file {file} cannot be written: {error.strerror}."
+        raise DripError(sentence) from None
+
+
+def _write_sheet(file: Path, shown: Sequence[CampaignReport]) -> None:
+    # It says what campaigns earn: nobody else on the machine is to read it.
+    with open(
+        file,
+        "w",
+        newline="",
+        encoding=ENCODING,
+        opener=private.opener,
+    ) as opened:
+        write_sheet(opened, COLUMNS, _lines(shown))
+
+
+def _lines(shown: Sequence[CampaignReport]) -> Iterator[Iterable[object]]:
+    for found in shown:
+        yield from (row.values() for row in rows(found))

@@ -101,6 +101,8 @@ def run(
     trust = Trust(after_clock_jump, after_restore)
     with workspace.database(clock()) as database:
         daemon = Daemon(workspace, database, clock, trust, senders=senders)
+        # What is in flight is finished: a mail that is cut off may have left, and would
+        # be held for a person to settle.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if once:
@@ -124,6 +126,7 @@ def _run_once(daemon: Daemon, database: Database, as_json: bool) -> None:
     else:
         _print(result, held)
     _raise_trouble(result)
+    # By which cron and scripts hear of it.
     unsent = result.failed or result.held or result.again
     raise click.exceptions.Exit(1 if unsent else 0)
 
@@ -170,6 +173,7 @@ def _answering(
     if at is None:
         yield
         return
+    # On a port of its own: figures say how much a shop sends, and are for no stranger.
     # The server of pages: half a second to import.
     from drip.daemon.metrics import registry_of
     from drip.web.figures import make_figures

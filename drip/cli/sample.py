@@ -124,6 +124,8 @@ MODELS = (
     "Leaf",
 )
 
+# Of leases, until they end.
+LEASE_DAYS = (30, 45, 60, 75, 90, 100, 120)
 NEWSLETTER, OFFERS = ("yes", "no", "2024-05-17", ""), ("yes", "no", "")
 CONTACT_COLUMNS = (
     "key",
@@ -228,20 +230,23 @@ def _invent_vehicles(
     for m in range(count):
         vehicle = _vehicle(chance, contact, m, today)
         made.vehicles.append(vehicle)
+        key = vehicle[0]
         if chance.random() < 0.06:
-            when = f"{today - timedelta(days=chance.randint(1, 3))} 11:30"
-            made.events.append(
-                _event("booking.created", f"b{n}-{m}", contact, when, vehicle[0])
-            )
+            when = f"{_days_ago(today, chance.randint(1, 3))} 11:30"
+            booked = _event("booking.created", f"b{n}-{m}", contact, when, key)
+            made.events.append(booked)
         if chance.random() < 0.04:
             when = f"{today} 8:20"
-            made.events.append(
-                _event("service.completed", f"s{n}-{m}", contact, when, vehicle[0])
-            )
+            serviced = _event("service.completed", f"s{n}-{m}", contact, when, key)
+            made.events.append(serviced)
+
+
+def _days_ago(today: date, days: int) -> date:
+    return today - timedelta(days=days)
 
 
 def _lease(chance: random.Random, n: int, contact: str, today: date) -> Cells:
-    ends = today + timedelta(days=chance.choice((30, 45, 60, 75, 90, 100, 120)))
+    ends = today + timedelta(days=chance.choice(LEASE_DAYS))
     unit = f"{n % 9 + 1}{chance.choice('ABC')}"
     return (f"lease-{n}", contact, unit, "active", ends.isoformat())
 
@@ -265,14 +270,14 @@ def _orders(chance: random.Random, n: int, contact: str, today: date) -> list[Ce
     count = chance.choices((0, 1, 4, 9), (50, 15, 25, 10))[0]
     last = chance.choice((2, 20, 60, 130, 150)) if n % 25 else 0
     for m in range(count):
-        when = f"{today - timedelta(days=last + 21 * m)} 10:15"
+        when = f"{_days_ago(today, last + 21 * m)} 10:15"
         total = f"{chance.choice((12, 28, 45, 90, 140))}.50"
         category = chance.choice(("coffee", "home"))
-        found.append(
-            _event("order.placed", f"o{n}-{m}", contact, when, "", total, category)
-        )
+        key = f"o{n}-{m}"
+        order = _event("order.placed", key, contact, when, "", total, category)
+        found.append(order)
     for m in range(chance.choice((0, 0, 3, 7, 9)) if chance.random() < 0.2 else 0):
-        when = f"{today - timedelta(days=m * 2)} 8:10"
+        when = f"{_days_ago(today, m * 2)} 8:10"
         found.append(_event("coffee.bought", f"k{n}-{m}", contact, when))
     return found
 
@@ -291,7 +296,7 @@ def _contact(chance: random.Random, n: int, today: date) -> Cells:
     street = f"{n + 1} Elm Street, Springfield, IL 62701"
     return (
         "ana" if ana else f"c{n:03d}",
-        f"{_mailbox(first, last)}.{n}@example.com",
+        f"{_mailbox(first, last)}.{n}@{DOMAIN}",
         phone,
         first,
         last,
@@ -317,6 +322,10 @@ def _answer(
     return chance.choices(answers, weights)[0]
 
 
+# RFC 2606 section 3: nobody has an address there, whom the demo could write to.
+DOMAIN = "example.com"
+
+
 def _mailbox(first: str, last: str) -> str:
     plain = f"{first}{last}".casefold().encode("ascii", "ignore").decode()
     return re.sub("[^a-z]", "", plain)
@@ -333,11 +342,8 @@ def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
     if chance.random() < 0.15:
         return None
     day = date(2001, 1, 1) + timedelta(days=chance.randrange(365))
-    return Birthday(
-        day.month,
-        day.day,
-        None if chance.random() < 0.2 else chance.randint(1948, 2005),
-    )
+    year = None if chance.random() < 0.2 else chance.randint(1948, 2005)
+    return Birthday(day.month, day.day, year)
 
 
 def _vehicle(chance: random.Random, contact: str, m: int, today: date) -> Cells:

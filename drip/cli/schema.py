@@ -54,20 +54,24 @@ def schema(app: App) -> None:
 def write_schemas(workspace: Workspace) -> list[Path]:
     """The schemas' files, and VS Code's settings where there are none. Raises DripError
     if they cannot be written."""
-    root, files = workspace.root, _schemas(workspace)
+    root = workspace.root
+    files = _schemas(workspace)
     for name, text in ONCE.items():
         if not (root / name).exists():
             files[name] = text
     try:
         (root / FOLDER).mkdir(exist_ok=True)
         for name, text in files.items():
-            written = json.dumps(text, indent=2, ensure_ascii=False)
-            (root / name).write_text(f"{written}\n", "utf-8")
+            _write_json(root / name, text)
     except OSError as error:
-        raise DripError(
-            f"{error.filename} cannot be written: {error.strerror}."
-        ) from None
+        sentence = f"{error.filename} cannot be written: {error.strerror}."
+        raise DripError(sentence) from None
     return [root / name for name in files]
+
+
+def _write_json(path: Path, text: object) -> None:
+    written = json.dumps(text, indent=2, ensure_ascii=False)
+    path.write_text(f"{written}\n", "utf-8")
 
 
 def _schemas(workspace: Workspace) -> dict[str, object]:

@@ -20,6 +20,8 @@ JsonRow = dict[str, object]
 
 def say(*lines: str, err: bool = False, bold: bool = False) -> None:
     """Prints each as one line, to standard output or standard error."""
+    # A contact's name may hold an escape sequence, or a line break that makes a line of
+    # its own.
     for line in lines or ("",):
         click.secho(shown(line), err=err, bold=bold or None)
 
@@ -30,6 +32,7 @@ def print_json(row: Mapping[str, Any]) -> None:
 
 def sure(question: str) -> None:
     """Raises click.Abort unless the answer is yes."""
+    # On standard error: standard output may be a file, and nobody would see it.
     click.confirm(shown(question), abort=True, err=True)
 
 

@@ -118,19 +118,26 @@ def _written(
 def _marked(message: Message, address: str) -> Message:
     """A test copy, which nobody takes for the message itself: neither a reader nor a
     program that compares ids."""
-    number = int(read_clock().timestamp() * 1000)
     return replace(
         message,
         to=Mailbox("", address),
         subject=f"[Test] {message.subject}",
         headers={**message.headers, "X-Drip-Test": "yes"},
-        message_id=f"test.{number}.{message.message_id}",
+        message_id=_test_id(message),
     )
+
+
+def _test_id(message: Message) -> str:
+    # RFC 5322 section 3.6.4: unique. Many programs show one of two mails with the same
+    # id, and a second copy would seem not to have come.
+    number = int(read_clock().timestamp() * 1000)
+    return f"test.{number}.{message.message_id}"
 
 
 def _handed_over(workspace: Workspace, message: Message) -> Receipt:
     """What its transport says of a message. Raises DripError if nothing can leave by
     it."""
+    # Those of other channels may be open as well, and are closed with it.
     transports = workspace.transports()
     try:
         return transports[message.channel].send(message)
@@ -143,11 +150,11 @@ def _handed_over(workspace: Workspace, message: Message) -> Receipt:
 
 def _campaign(workspace: Workspace, name: str) -> Campaign:
     """Raises DripError for one that there is not, or that has errors."""
-    if name in workspace.loaded.broken:
-        raise DripError(
-            f"campaigns/{name}.yaml has errors.", help="`drip check` shows them"
-        )
-    known = workspace.loaded.campaigns
+    loaded = workspace.loaded
+    if name in loaded.broken:
+        sentence = f"campaigns/{name}.yaml has errors."
+        raise DripError(sentence, help="`drip check` shows them")
+    known = loaded.campaigns
     if name not in known:
         raise no_campaign(name, known)
     return known[name]

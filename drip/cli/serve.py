@@ -121,6 +121,7 @@ def served(
     """The pages and the dashboard are served meanwhile, if that is wanted; `others` are
     connections that this process may have besides. Raises DripError."""
     most = _most_connections(RESERVED_FILES + others)
+    # Beside a daemon that serves nothing: it needs its files all the same.
     if pages is None:
         yield
         return

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 
 import click
@@ -76,12 +76,14 @@ class HouseStatus:
 
 def _looked_at(workspace: Workspace, database: Database, now: datetime) -> HouseStatus:
     found = health(database, now)
+    # One snapshot, so that each held message has the contact that it is for.
     with database.read() as connection:
         held = outbox.held(connection)
         numbers = {message.contact_id for message in held}
         contacts = contact_store.contacts_by_id(connection, numbers)
         holders = audit.holders(connection)
     keys = {number: contact.key for number, contact in contacts.items()}
+    # Bounded, since a workspace of papers can hold a hundred thousand files.
     exposed = list(islice(workspace.exposed(), MOST_EXPOSED))
     return HouseStatus(workspace, found, holders, held, keys, exposed)
 
@@ -232,6 +234,7 @@ def _holds(house: HouseStatus) -> Iterator[str]:
 
 
 def _servers(house: HouseStatus) -> Iterator[str]:
+    # Bounded: a list of a thousand domains would hide what else there is to say.
     for shut in house.health.left_alone[:MOST_ALARMS]:
         to = f" to {shut.domain}" if shut.domain else ""
         until = house.wall(shut.until)
@@ -245,9 +248,12 @@ def _servers(house: HouseStatus) -> Iterator[str]:
 
 def _alarms(found: Health) -> Iterator[str]:
     for alarm in found.alarms[:MOST_ALARMS]:
-        over = f", over {ago(alarm.ended_at, found.now)}" if alarm.ended_at else ""
-        when = ago(alarm.at, found.now)
-        yield f"Alarm {when}{over}: {alarm.sentence} [{alarm.action}]"
+        yield _alarm_sentence(alarm, found.now)
+
+
+def _alarm_sentence(alarm: Alarm, now: datetime) -> str:
+    over = f", over {ago(alarm.ended_at, now)}" if alarm.ended_at else ""
+    return f"Alarm {ago(alarm.at, now)}{over}: {alarm.sentence} [{alarm.action}]"
 
 
 def _campaigns(house: HouseStatus) -> TerminalTable:
@@ -270,22 +276,31 @@ def _campaigns(house: HouseStatus) -> TerminalTable:
 
 
 def _campaign_state(house: HouseStatus, name: str) -> str:
-    loaded = house.workspace.loaded
     if name in house.health.holds:
         return "held"
-    if name in loaded.campaigns:
-        return loaded.campaigns[name].status
+    return _state_of_file(house.workspace, name)
+
+
+def _state_of_file(workspace: Workspace, name: str) -> str:
+    loaded = workspace.loaded
+    campaign = loaded.campaigns.get(name)
+    if campaign:
+        return campaign.status
+    # Its file was deleted, and people are still in it: their runs go on.
     return "broken" if name in loaded.broken else "gone"
 
 
 def _back(found: Health) -> Iterator[str]:
     """`3 bounce (address-dead), 1 complaint`."""
-    named = [
-        f"{count:,} {kind} ({meaning})" if kind == "bounce" else f"{count:,} {kind}"
-        for kind, meaning, count in found.back
-    ]
+    named = ", ".join(starmap(_came_back, found.back))
     if named:
-        yield f"Came back in the last {BACK_SPAN.days} days: {', '.join(named)}."
+        yield f"Came back in the last {BACK_SPAN.days} days: {named}."
+
+
+def _came_back(kind: str, meaning: str, count: int) -> str:
+    # Of the others the kind says it all.
+    about = f" ({meaning})" if kind == "bounce" else ""
+    return f"{count:,} {kind}{about}"
 
 
 def _sign_ups(found: Health) -> Iterator[str]:

@@ -83,6 +83,7 @@ def _cell(content: RenderableType | None) -> RenderableType:
 def draw(*parts: RenderableType) -> None:
     """Prints tables and words, in colour where a person looks at it."""
     width = None if sys.stdout.isatty() else WIDTH
+    # Without markup, a campaign named `[red]` is drawn by its name.
     console = Console(
         highlight=False,
         markup=False,

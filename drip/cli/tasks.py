@@ -69,10 +69,7 @@ def tasks(
     if context.invoked_subcommand:
         return
     states = ("open", *TASK_ENDS) if everything else ("open",)
-    with (
-        app_of(context).opened(None) as (_, database, _),
-        database.read() as connection,
-    ):
+    with app_of(context).reading() as (_, connection):
         found = store.listed(connection, states, assign_to)
     if as_json:
         for task in found:
@@ -87,6 +84,7 @@ def _table(found: Sequence[Work]) -> TerminalTable:
     names = ("Task", "Due", "Who does it", "What", "For", "Reach them", "State")
     add_columns(table, *names, overflow="fold")
     for task in found:
+        # In bold too: whoever sees no red sees that.
         urgent = task.priority > URGENT and task.state == "open"
         table.add_row(
             str(task.number),
@@ -260,7 +258,7 @@ def _settlement(row: Row) -> tuple[int, TaskEnd, str | None]:
     number = _cell(row, "task")
     state = _cell(row, "state")
     ends: dict[str, TaskEnd] = {"": "done", "done": "done", "dropped": "dropped"}
-    # A longer one does not fit the database's integers.
+    # A longer one may not fit the database's integers.
     if not re.fullmatch("[0-9]{1,9}", number) or state not in ends:
         raise DripError(f"`{number}` with `{state}` is no task that is done or dropped")
     return int(number), ends[state], _cell(row, "outcome") or None
