@@ -42,6 +42,7 @@ def show_caps(
 def _heat_map(found: Pressure) -> TerminalTable:
     losers = sorted({loser for loser, _ in found.displaced})
     winners = sorted({winner for _, winner in found.displaced})
+    # Cells are compared with one another: a shop of a hundred people has heat as well.
     most = max(found.displaced.values(), default=1)
     table = TerminalTable(lines=True)
     table.add_column("")

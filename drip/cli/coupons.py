@@ -22,6 +22,7 @@ from drip.storage.people import counters as counter_store
 from drip.storage.people import coupons as coupon_store
 from drip.storage.people.counters import CounterEntry
 
+# A list of the wrong kind is wrong from the first line to the last.
 SHOWN = 20
 # In stock, issued, redeemed.
 Counts = tuple[int, int, int]
@@ -40,9 +41,10 @@ def coupons(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    opened = app_of(context).opened(None)
-    with opened as (workspace, database, _), database.read() as connection:
+    with app_of(context).reading() as (workspace, connection):
         counted = coupon_store.coupon_counts(connection)
+    # Those of the database too: of a coupon that was taken out of the settings codes are
+    # still out there.
     names = sorted({*workspace.settings.coupons, *counted})
     counts = {name: counted.get(name, (0, 0, 0)) for name in names}
     if not as_json:

@@ -36,6 +36,8 @@ def init(app: App, folder: Path, now: str | None) -> None:
 
     Example: drip init shop
     """
+    # Before anything is written: half of a sample among one's own files is hard to take
+    # apart.
     for name in ("campaigns", "templates"):
         if (folder / name).exists():
             raise DripError(
@@ -45,6 +47,8 @@ def init(app: App, folder: Path, now: str | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         copy_sample(folder, _today(now))
+        # A repository is copied to many machines, and keeps what is committed for good:
+        # people's data must not get into it.
         with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
             ignored.write(".drip/\n*.rejected.csv\n")
     except OSError as error:

@@ -117,6 +117,7 @@ def _other(root: Path, other: str, folder: Path) -> Path:
 
 def _git(root: Path, *arguments: str) -> bytes:
     """What git prints. Raises DripError where it cannot."""
+    # No shell: a revision may hold whatever a branch is named.
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, check=False)
@@ -139,6 +140,7 @@ def _files(before: Workspace, after: Workspace) -> ComparedFiles:
     steps: dict[tuple[str, str], tuple[int, int]] = {}
     for campaign in after.loaded.campaigns.values():
         steps |= _lines(campaign)
+    # By the files as they are now, in which an annotation stands.
     return ComparedFiles(_texts(before), _texts(after), steps)
 
 
@@ -207,6 +209,7 @@ def _reason(change: Change) -> str:
 
 def _print_annotations(changes: Sequence[Change], zone: str) -> None:
     """Annotations of a pull request, each at the line that causes it."""
+    # One for each step: GitHub shows ten of a run's, and drops those after them.
     for (campaign, step, kind), group in grouped(changes).items():
         cause = group[0].cause
         file = cause.file if cause else f"campaigns/{campaign}.yaml"

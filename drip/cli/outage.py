@@ -33,6 +33,7 @@ def show_outage(
             print_json(_row(effect))
         return
     when = f"from {local_text(outage.start, zone)} to {local_text(outage.end, zone)}"
+    # Said all the same: a blank screen looks like a preview that went wrong.
     if not found:
         say(f"If drip were down {when}, nothing would change for anybody.")
         return

@@ -283,6 +283,7 @@ def forget(
         # Nothing brings an erased person back.
         if not yes:
             sure(f"Erase {_names(gone)} for good?")
+        # Noted without the person's name: an audit that says who was erased keeps them.
         order = order_of(app, at, why)
         unwritten = _erase(workspace, database, order, gone)
         # At once: GDPR art. 17(1) allows no undue delay, and a free page of the
@@ -319,6 +320,7 @@ def _print_erased(
     are = "is" if len(gone) == 1 else "are"
     stays = "A keyed hash of the addresses stays, so that nobody writes again."
     say(f"{_names(gone)} {are} erased. {stays}")
+    # As on a disk that is read-only by now: nobody else would know of it.
     for paper in unwritten:
         say(f"{paper} may still hold them, and cannot be written: delete it by hand.")
     if left:

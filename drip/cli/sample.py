@@ -156,6 +156,7 @@ def copy_sample(target: Path, today: date) -> None:
             target / folder,
             ignore=shutil.ignore_patterns("__pycache__", ".*"),
         )
+    # Issues of last year would be over, and the newsletter would have nothing to send.
     issues = target / "templates" / "newsletter" / "issues"
     thursday = today + timedelta(days=(3 - today.weekday()) % 7)
     for n, path in enumerate(sorted(issues.glob("*.md"))):
@@ -337,6 +338,7 @@ def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
     if n == 0:
         day = today + timedelta(days=7)
         return Birthday(day.month, day.day, 1990)
+    # Three years in four they are congratulated on another day.
     if n % 41 == 7:
         return Birthday(2, 29, 1992)
     if chance.random() < 0.15:
@@ -364,6 +366,7 @@ def _vehicle(chance: random.Random, contact: str, m: int, today: date) -> Cells:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    # `newline=""`, or on Windows each line would end twice.
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -57,6 +57,7 @@ def write_schemas(workspace: Workspace) -> list[Path]:
     root = workspace.root
     files = _schemas(workspace)
     for name, text in ONCE.items():
+        # Whoever has settings of their own would lose them.
         if not (root / name).exists():
             files[name] = text
     try:
@@ -93,6 +94,7 @@ def _events(workspace: Workspace) -> set[str]:
     found: set[str] = set()
     for counter in workspace.settings.counters.values():
         found |= {*counter.add, *counter.subtract, *counter.reset}
+    # Without one the schemas are still good: completing a file must not make a database.
     if is_missing(workspace.database_place()):
         return found
     with workspace.database(read_clock()) as database, database.read() as connection:

@@ -71,6 +71,7 @@ def send(
         asked = _CopyRequest(campaign, step, contact)
         message = _written(workspace, database, asked, at)
         receipt = _handed_over(workspace, _marked(message, address))
+    # A no for good stays one; whatever else it was may be over in a minute.
     if not isinstance(receipt, Sent):
         again = "" if isinstance(receipt, Refused | Assigned) else "; try again"
         raise DripError(f"The copy was not sent: {receipt.answer}{again}.")
@@ -96,6 +97,7 @@ def _written(
     """The message as the contact would get it. Raises DripError."""
     campaign = _campaign(workspace, asked.campaign)
     step = _step(campaign, asked.step)
+    # A text message costs money, and cannot be marked as a copy in its header.
     if "email" not in step.channels:
         raise DripError(
             f"`{step.id}` goes by {step.channels[0]}, and test copies go by e-mail.",

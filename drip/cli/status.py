@@ -189,6 +189,7 @@ def _daemon_sentence(found: Health) -> str:
     last, now = found.daemon, found.now
     if last is None:
         return "No daemon has run here yet; `drip run` starts one."
+    # One that was killed has said no last word, and its heartbeat is the last of it.
     if not found.running:
         how = "ended" if last.ended_at else "died; its last heartbeat was"
         when = ago(last.ended_at or last.heartbeat_at, now)
@@ -202,6 +203,7 @@ def _daemon_sentence(found: Health) -> str:
 
 def _exposed(paths: Sequence[Path]) -> Iterator[str]:
     """Says what is open to other users, if anything is."""
+    # One path is enough to act on, and `drip db protect` closes all of them.
     if paths:
         more = " and more" if len(paths) > 1 else ""
         yield (

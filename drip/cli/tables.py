@@ -82,6 +82,7 @@ def _cell(content: RenderableType | None) -> RenderableType:
 
 def draw(*parts: RenderableType) -> None:
     """Prints tables and words, in colour where a person looks at it."""
+    # In a file or a pipe the width must not depend on the terminal that it was made in.
     width = None if sys.stdout.isatty() else WIDTH
     # Without markup, a campaign named `[red]` is drawn by its name.
     console = Console(

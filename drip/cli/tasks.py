@@ -184,6 +184,7 @@ def export(app: App, file: Path) -> None:
         found = store.listed(connection, ("open",))
     # First: a file that nobody notes keeps its people when they are erased.
     papers.note(workspace.root / OWN, file)
+    # Names and phone numbers: for whoever calls, and for no other user of the machine.
     with open(
         file,
         "w",
@@ -248,6 +249,7 @@ def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
     raise click.exceptions.Exit(1 if wrong else 0)
 
 
+# Whoever was not called has neither, and the task stays open.
 def _is_filled_in(row: Row) -> bool:
     return bool(_cell(row, "state") or _cell(row, "outcome"))
 

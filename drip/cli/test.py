@@ -88,6 +88,7 @@ def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
             )
         if name not in loaded.campaigns:
             raise no_campaign(name, loaded.campaigns)
+    # Or a file with a mistake would pass for one whose tests pass.
     if loaded.broken and not campaigns:
         raise Problems(
             problem for problem in loaded.problems if problem.level == "error"
