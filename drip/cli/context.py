@@ -142,4 +142,5 @@ def endpoint(
     # `isdigit` alone takes superscripts and the digits of other scripts.
     if not (port.isascii() and port.isdigit() and 0 < int(port) <= MOST_PORTS):
         raise click.BadParameter(f"`{text}` is no port; write 9464 or 127.0.0.1:9464")
+    # What nobody has opened on purpose is for this machine alone.
     return host or "127.0.0.1", int(port)

@@ -35,6 +35,7 @@ def db_upgrade(app: App, why: str | None) -> None:
             help="it is made by the first command that needs it",
         )
     before, after = upgrade(place)
+    # Nothing was changed, and the audit has no row of it.
     if before == after:
         say(f"The database is up to date ({after}).")
         return

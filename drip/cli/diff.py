@@ -209,7 +209,8 @@ def _reason(change: Change) -> str:
 
 def _print_annotations(changes: Sequence[Change], zone: str) -> None:
     """Annotations of a pull request, each at the line that causes it."""
-    # One for each step: GitHub shows ten of a run's, and drops those after them.
+    # One for each step of a campaign, not for each message: GitHub shows ten of a level
+    # in a step of a build, and drops the others.
     for (campaign, step, kind), group in grouped(changes).items():
         cause = group[0].cause
         file = cause.file if cause else f"campaigns/{campaign}.yaml"

@@ -217,6 +217,8 @@ def _explained_rows(
 ) -> Iterator[Mapping[str, Any]]:
     for entry in (*found.past, *found.coming):
         yield {**entry_row(entry, timezone), "coming": entry.at > at}
+    # That nothing comes is an answer too: without a line it would look as if nobody had
+    # looked.
     for campaign, reason in found.nothing.items():
         nothing = _nothing_row(contact, campaign, reason.code, reason.sentence)
         yield {**nothing, "place": str(reason.place)}

@@ -290,6 +290,7 @@ def forget(
         # database still holds what was deleted from it.
         left = workspace.clear(database, at)
     _print_erased(gone, unwritten, left)
+    # Said, and not done unasked: a family may share one address.
     if others and not same_address:
         say(
             f"{len(others)} other contact(s) with the same address stay, unwritten to: "
@@ -345,6 +346,7 @@ def export(app: App, contact: str) -> None:
 
     For people who have no e-mail address. Be sure who it is that asks.
     """
+    # GDPR art. 15(3) and 20(1): a copy, in a format that machines read.
     with app.reading() as (_, connection):
         number = known_contact(connection, contact).id
         print_json(exporting.of_contact(connection, number))

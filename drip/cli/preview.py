@@ -309,6 +309,7 @@ def _outage(
     if not word:
         raise click.BadParameter(f"--outage is written as {form}")
     begins = app.instant(workspace, start.strip())
+    # Of one that lies outside nothing could be seen, which would look like no harm.
     if not now <= begins < last:
         raise click.BadParameter(
             "--outage begins outside of what the preview shows; see --days"

@@ -249,8 +249,8 @@ def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
     raise click.exceptions.Exit(1 if wrong else 0)
 
 
-# Whoever was not called has neither, and the task stays open.
 def _is_filled_in(row: Row) -> bool:
+    # Whoever was not called has neither, and the task stays open.
     return bool(_cell(row, "state") or _cell(row, "outcome"))
 
 

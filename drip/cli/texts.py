@@ -16,6 +16,7 @@ SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 def entry_row(entry: LedgerRow, timezone: str) -> dict[str, Any]:
     """A line of the ledger with the stable keys of `--json`."""
+    # On the contact's own clock: "at 9" is nine in the morning where they live.
     wall = entry.at.astimezone(zone(entry.zone or timezone))
     return {
         "at": instant_text(entry.at),
