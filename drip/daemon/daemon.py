@@ -41,7 +41,7 @@ from drip.engine.entry import Enroller
 from drip.engine.outbox_session import LeaseLost
 from drip.engine.repeating import Repeating, words
 from drip.engine.tick import tick
-from drip.errors import DripError, Problems
+from drip.errors import DripError, Problem, Problems
 from drip.storage.base.database import Database, workspace_id
 from drip.storage.operating import alarms, daemons
 from drip.storage.sending import outbox, rate_limits
@@ -407,17 +407,21 @@ class Daemon:
     def _say_what_is_wrong(self, fresh: Workspace) -> None:
         for problem in fresh.problems():
             if problem.level == "error":
-                log.error(
-                    "%s: %s",
-                    problem.place,
-                    with_remedy(f"{problem.sentence}.", problem.help),
-                    extra={"action": "file-problem"},
-                )
+                _log_problem(problem)
         if fresh.loaded.settings is None and self._files.are_in_force:
             log.error(
                 "The settings cannot be read; the last good ones stay in force.",
                 extra={"action": "kept"},
             )
+
+
+def _log_problem(problem: Problem) -> None:
+    log.error(
+        "%s: %s",
+        problem.place,
+        with_remedy(f"{problem.sentence}.", problem.help),
+        extra={"action": "file-problem"},
+    )
 
 
 def _senders(
