@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import TYPE_CHECKING
 
 import click
 
 from drip import __version__
 from drip.cli.lazy import lazy_commands
 
-# EX_TEMPFAIL of sysexits.h: a mail server that gave a mail to `drip inbound -` keeps it, and gives it again.
+if TYPE_CHECKING:
+    from drip.errors import DripError
+
+# EX_TEMPFAIL of sysexits.h: a mail server that gave a mail to `drip inbound -` keeps
+# it, and gives it again.
 AGAIN = 75
 
 
@@ -31,9 +36,8 @@ AGAIN = 75
 def drip(context: click.Context, workspace: str | None) -> None:
     """Drip campaigns from YAML and Markdown: judged, previewed, sent.
 
-    A workspace is a folder with campaigns/ and templates/. Nothing is ever sent by any command but
-    `run` and `send`.
-    """
+    A workspace is a folder with campaigns/ and templates/. Nothing is ever sent by any
+    command but `run` and `send`."""
     import logging
 
     from drip.cli.context import App
@@ -45,14 +49,16 @@ def drip(context: click.Context, workspace: str | None) -> None:
 
 
 def main() -> None:
-    """The entry point: every error is a sentence and an exit code, never a traceback."""
+    """The entry point: every error is a sentence and an exit code, never a
+    traceback."""
     _set_up()
     try:
         code = drip(standalone_mode=False)
     except click.exceptions.Exit as end:
         code = end.exit_code
     except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough.
+        # The reader of our output (`| head`) has seen enough. Python flushes once more as
+        # it ends, and would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (Exception, KeyboardInterrupt) as error:
@@ -61,17 +67,29 @@ def main() -> None:
 
 
 def _set_up() -> None:
-    """The process, before anything large is imported: collecting garbage meanwhile would take a tenth of the time."""
+    """The process, before anything large is imported: collecting garbage meanwhile
+    would take a tenth of the time."""
     from drip.process import own_zones, unhurried
 
     unhurried()
     own_zones()
-    # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of its own.
+    # systemd and Docker end a process by SIGTERM, which Python does not clean up after.
+    # An end from outside is cleaned up after as Ctrl-C is; `run` has a gentler way of
+    # its own.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
 
 
+def _system_error(error: OSError) -> DripError:
+    from drip.errors import DripError
+
+    where = f"{error.filename}: " if error.filename else ""
+    sentence = f"{where}{error.strerror or error}."
+    return DripError(sentence, help="look at the file or folder named here")
+
+
 def _exit_code(error: Exception | KeyboardInterrupt) -> int:
-    """Says what ended a command. Raises it again under DRIP_DEBUG, if it is a mistake of ours."""
+    """Says what ended a command. Raises it again under DRIP_DEBUG, if it is a mistake
+    of ours."""
     from drip.cli.screen import complain, misused
     from drip.core.shortage import shortage
     from drip.errors import DripError
@@ -87,11 +105,8 @@ def _exit_code(error: Exception | KeyboardInterrupt) -> int:
         complain(DripError(lack.sentence, help=lack.help))
         return AGAIN
     if isinstance(error, OSError):
-        where = f"{error.filename}: " if error.filename else ""
-        sentence = f"{where}{error.strerror or error}."
-        return complain(
-            DripError(sentence, help="look at the file or folder named here")
-        )
+        return complain(_system_error(error))
+    # A traceback holds values of people's data: only whoever asks for it gets it.
     if os.environ.get("DRIP_DEBUG"):
         raise error
     sentence = f"Something went wrong inside drip: {type(error).__name__}: {error}"

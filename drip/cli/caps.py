@@ -1,8 +1,9 @@
-"""What `drip preview --caps` prints: who displaces whom, who is at a limit, and what other caps would change."""
+"""What `drip preview --caps` prints: who displaces whom, who is at a limit, and what
+other caps would change."""
 
 from __future__ import annotations
 
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, Text, add_columns, draw, words
 from drip.storage.reading.pressure import Pressure
 
@@ -20,7 +21,10 @@ DARK = ("", "on grey23")
 
 
 def show_caps(
-    found: Pressure, other: Pressure | None, trial: str | None, as_json: bool
+    found: Pressure,
+    other: Pressure | None,
+    trial: str | None,
+    as_json: bool,
 ) -> None:
     """Prints a pressure, and beside it that of other caps."""
     if as_json:
@@ -38,6 +42,7 @@ def show_caps(
 def _heat_map(found: Pressure) -> TerminalTable:
     losers = sorted({loser for loser, _ in found.displaced})
     winners = sorted({winner for _, winner in found.displaced})
+    # Cells are compared with one another: a shop of a hundred people has heat as well.
     most = max(found.displaced.values(), default=1)
     table = TerminalTable(lines=True)
     table.add_column("")
@@ -51,8 +56,14 @@ def _heat_map(found: Pressure) -> TerminalTable:
 def _cell(count: int, most: int) -> Text:
     if not count:
         return words("·", style="dim")
-    heat = HEAT[max(1, round(count / most * (len(HEAT) - 1)))]
-    return words(f"{count:,}", style=heat if heat in DARK else f"black {heat}")
+    return words(f"{count:,}", style=_style(count / most))
+
+
+def _style(share: float) -> str:
+    hottest = len(HEAT) - 1
+    # Never the first, which is for none: one of ten thousand is still to be seen.
+    heat = HEAT[max(1, round(share * hottest))]
+    return heat if heat in DARK else f"black {heat}"
 
 
 def _limits(found: Pressure) -> TerminalTable:
@@ -103,7 +114,7 @@ def _print_rows(found: Pressure, other: Pressure | None) -> None:
         print_json(row)
 
 
-def _limit_row(found: Pressure, place: str, people: int) -> dict[str, object]:
+def _limit_row(found: Pressure, place: str, people: int) -> JsonRow:
     return {
         "cap": place,
         "people": people,
@@ -112,7 +123,7 @@ def _limit_row(found: Pressure, place: str, people: int) -> dict[str, object]:
     }
 
 
-def _campaign_row(found: Pressure, campaign: str) -> dict[str, object]:
+def _campaign_row(found: Pressure, campaign: str) -> JsonRow:
     return {
         "campaign": campaign,
         "sent": found.sent[campaign],

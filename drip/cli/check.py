@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, pass_app, read_clock
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.errors import DripError, Level, Place, Problem, nearest
 from drip.lint.rules import RULES, finding
 from drip.lint.variables import FieldStats
@@ -19,6 +19,7 @@ from drip.workspace import Workspace
 
 # In letters, of an explanation.
 WIDTH = 100
+EXPOSED = "other users of this machine can read what is kept of people here"
 # GitHub's words for our levels.
 GITHUB_LEVELS: dict[Level, str] = {
     "error": "error",
@@ -44,7 +45,11 @@ GITHUB_LEVELS: dict[Level, str] = {
 @json_option
 @pass_app
 def check(
-    app: App, files: tuple[str, ...], style: str, explain: str | None, as_json: bool
+    app: App,
+    files: tuple[str, ...],
+    style: str,
+    explain: str | None,
+    as_json: bool,
 ) -> None:
     """Reads campaigns, settings and templates and reports every problem in them.
 
@@ -53,9 +58,9 @@ def check(
              drip check campaigns/birthday.yaml
              drip check --explain maybe-unknown
 
-    Errors keep a campaign from running, warnings do not, notes are worth a thought. What people are like (whose
-    first name is unknown?) is read from the database, if there is one. Ends with 1 if there is an error.
-    """
+    Errors keep a campaign from running, warnings do not, notes are worth a thought.
+    What people are like (whose first name is unknown?) is read from the database, if
+    there is one. Ends with 1 if there is an error."""
     if explain is not None:
         _explain(explain)
         return
@@ -66,6 +71,7 @@ def check(
         _print(problem, style)
     if style == "text":
         say(_summary(workspace, problems))
+    # Warnings end with 0: a build that breaks on advice makes people turn it off.
     errors = any(problem.level == "error" for problem in problems)
     raise click.exceptions.Exit(1 if errors else 0)
 
@@ -83,15 +89,17 @@ def _problems(workspace: Workspace, files: Collection[str]) -> list[Problem]:
 
 
 def _exposed(workspace: Workspace) -> Iterator[Problem]:
-    """What other users of this machine can read of people's data: the first of it says that there is some."""
+    """What other users of this machine can read of people's data: the first of it says
+    that there is some."""
     for path in islice(workspace.exposed(), 1):
-        inside = path.is_relative_to(workspace.root)
-        name = path.relative_to(workspace.root) if inside else path
-        yield finding(
-            "exposed",
-            Place(str(name)),
-            "other users of this machine can read what is kept of people here",
-        )
+        place = Place(_shown_path(path, workspace.root))
+        yield finding("exposed", place, EXPOSED)
+
+
+def _shown_path(path: Path, root: Path) -> str:
+    # As people write it; a database may lie elsewhere.
+    inside = path.is_relative_to(root)
+    return str(path.relative_to(root) if inside else path)
 
 
 def _known(workspace: Workspace) -> tuple[FieldStats, set[str]]:
@@ -102,10 +110,8 @@ def _known(workspace: Workspace) -> tuple[FieldStats, set[str]]:
         return _asked(workspace)
     except DripError as error:
         # The files can be looked at all the same.
-        say(
-            f"note: nothing is known of the people: {error.sentence} ({error.help})",
-            err=True,
-        )
+        unknown = f"{error.sentence} ({error.help})"
+        say(f"note: nothing is known of the people: {unknown}", err=True)
         return FieldStats(), set()
 
 
@@ -130,7 +136,7 @@ def _print(problem: Problem, style: str) -> None:
         say(*problem.lines(), "")
 
 
-def _row(problem: Problem) -> dict[str, object]:
+def _row(problem: Problem) -> JsonRow:
     place = problem.place
     return {
         "file": place.file,
@@ -145,6 +151,7 @@ def _row(problem: Problem) -> dict[str, object]:
 
 def _github(problem: Problem) -> str:
     """An annotation of a pull request."""
+    # As GitHub Actions reads it from a build's output; line and column count from 1.
     place, level = problem.place, GITHUB_LEVELS[problem.level]
     where = f"file={place.file},line={place.line or 1},col={place.column or 1}"
     help = f" ({problem.help})" if problem.help else ""

@@ -10,7 +10,7 @@ import click
 from drip.cli.context import App, app_of, json_option, now_option, pass_app
 from drip.cli.ordering import ordering, why_option
 from drip.cli.people import known_contact
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_text, local_text
 from drip.commands import redeeming
@@ -22,6 +22,7 @@ from drip.storage.people import counters as counter_store
 from drip.storage.people import coupons as coupon_store
 from drip.storage.people.counters import CounterEntry
 
+# A list of the wrong kind is wrong from the first line to the last.
 SHOWN = 20
 # In stock, issued, redeemed.
 Counts = tuple[int, int, int]
@@ -40,9 +41,10 @@ def coupons(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    opened = app_of(context).opened(None)
-    with opened as (workspace, database, _), database.read() as connection:
+    with app_of(context).reading() as (workspace, connection):
         counted = coupon_store.coupon_counts(connection)
+    # Those of the database too: of a coupon that was taken out of the settings codes are
+    # still out there.
     names = sorted({*workspace.settings.coupons, *counted})
     counts = {name: counted.get(name, (0, 0, 0)) for name in names}
     if not as_json:
@@ -91,7 +93,8 @@ def redeem(app: App, code: str, why: str | None, now: str | None) -> None:
 @why_option
 @pass_app
 def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
-    """Adds a list of codes to a coupon with `codes: list`: one on each line, or a CSV with a column `code`.
+    """Adds a list of codes to a coupon with `codes: list`: one on each line, or a CSV
+    with a column `code`.
 
     Example: drip coupons import partner-offer codes.csv
     """
@@ -102,6 +105,7 @@ def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
     say(f"{fresh} code(s) are new, {len(good) - fresh} were there already.")
     bad = [code for code in codes if code and not can_be_code(code)]
     for code in bad[:SHOWN]:
+        # Cut: whoever takes the wrong file would have a book on the screen.
         say(
             f"`{code[:LONGEST_CODE]}` is no code: it is longer than {LONGEST_CODE} "
             f"letters, hides some, or begins with `{ERASED}`.",
@@ -111,11 +115,16 @@ def import_codes(app: App, name: str, file: Path, why: str | None) -> None:
 
 
 def _codes(table: RowFile) -> list[str]:
-    """Those of the column `code`; of a file without one the first column, whose heading is a code as well."""
+    """Those of the column `code`; of a file without one the first column, whose heading
+    is a code as well."""
     if "code" in table.columns:
-        return [row.cells.get("code", "").strip() for row in table.rows]
+        return _column(table, "code")
     first = table.columns[0]
-    return [first, *(row.cells.get(first, "").strip() for row in table.rows)]
+    return [first, *_column(table, first)]
+
+
+def _column(table: RowFile, name: str) -> list[str]:
+    return [row.cells.get(name, "").strip() for row in table.rows]
 
 
 @click.command()
@@ -128,7 +137,7 @@ def counters(app: App, contact: str, as_json: bool) -> None:
     Example: drip counters ana
     """
     help = "`drip import contacts FILE` brings contacts in"
-    with app.opened(None) as (workspace, database, _), database.read() as connection:
+    with app.reading() as (workspace, connection):
         number = known_contact(connection, contact, help).id
         moved = {
             counter: counter_store.history(connection, number, counter)
@@ -144,7 +153,7 @@ def counters(app: App, contact: str, as_json: bool) -> None:
                 say(_movement_line(movement, workspace.settings.timezone))
 
 
-def _movement_row(counter: str, movement: CounterEntry) -> dict[str, object]:
+def _movement_row(counter: str, movement: CounterEntry) -> JsonRow:
     return {
         "counter": counter,
         "at": instant_text(movement.at),

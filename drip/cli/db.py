@@ -35,6 +35,7 @@ def db_upgrade(app: App, why: str | None) -> None:
             help="it is made by the first command that needs it",
         )
     before, after = upgrade(place)
+    # Nothing was changed, and the audit has no row of it.
     if before == after:
         say(f"The database is up to date ({after}).")
         return
@@ -52,12 +53,16 @@ def db_protect(app: App) -> None:
 
     Example: drip db protect
     """
-    closed, still_open = 0, []
+    closed = 0
+    still_open = []
+    # GDPR art. 32(1): on a machine that others use, file modes are what keeps people's
+    # data from them.
     for path in app.workspace().exposed():
         if private.protect(path):
             closed += 1
         else:
             still_open.append(path)
+    # As on FAT and on shares of Windows, where setting a mode does nothing.
     if still_open:
         raise DripError(
             f"The disk keeps no permissions: {still_open[0]} stays open to others.",
@@ -73,8 +78,8 @@ def db_protect(app: App) -> None:
 @why_option
 @pass_app
 def db_scrub(app: App, why: str | None) -> None:
-    """Clears what is left of erased people in files, however large the database is: it is written anew, and nobody else can write
-    meanwhile.
+    """Clears what is left of erased people in files, however large the database is: it
+    is written anew, and nobody else can write meanwhile.
 
     Example: drip db scrub
     """

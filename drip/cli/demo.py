@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Mapping
 from datetime import date, datetime, timedelta
 from pathlib import Path
 
@@ -35,6 +36,8 @@ def init(app: App, folder: Path, now: str | None) -> None:
 
     Example: drip init shop
     """
+    # Before anything is written: half of a sample among one's own files is hard to take
+    # apart.
     for name in ("campaigns", "templates"):
         if (folder / name).exists():
             raise DripError(
@@ -44,6 +47,8 @@ def init(app: App, folder: Path, now: str | None) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         copy_sample(folder, _today(now))
+        # A repository is copied to many machines, and keeps what is committed for good:
+        # people's data must not get into it.
         with (folder / ".gitignore").open("a", encoding="utf-8") as ignored:
             ignored.write(".drip/\n*.rejected.csv\n")
     except OSError as error:
@@ -70,7 +75,8 @@ def _today(now: str | None) -> date:
 @now_option
 @pass_app
 def demo(app: App, folder: Path | None, now: str | None) -> None:
-    """Shows it all in a workspace of its own: people, preview, and a month of mails as files.
+    """Shows it all in a workspace of its own: people, preview, and a month of mails as
+    files.
 
     Example: drip demo
     """
@@ -85,6 +91,7 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
             say(f"   {report.new} {what}, {len(report.rejected)} rejected")
         end = at + timedelta(days=DAYS)
         say("", f"2. What would happen in the next {DAYS} days (drip preview)", "")
+        # From the same start as the run: both plan the same messages.
         _draw_preview(workspace, database, at, end)
         clock = f"runs through these {DAYS} days on a virtual clock"
         say("", f"3. The daemon {clock} (drip run)")
@@ -93,21 +100,28 @@ def demo(app: App, folder: Path | None, now: str | None) -> None:
 
 
 def _fresh_workspace(app: App, root: Path, today: date) -> Workspace:
-    """The sample, with a database of its own whatever the environment names. Raises DripError for a folder that is one."""
+    """The sample, with a database of its own whatever the environment names. Raises
+    DripError for a folder that is one."""
     if (root / "campaigns").exists():
-        raise DripError(
-            f"There is a workspace in {root} already.",
-            help="name another folder with --dir",
-        )
+        sentence = f"There is a workspace in {root} already."
+        raise DripError(sentence, help="name another folder with --dir")
     root.mkdir(parents=True, exist_ok=True)
     copy_sample(root, today)
-    environment = dict(app.environment)
-    environment.pop("DRIP_DATABASE", None)
-    return Workspace(root, environment)
+    return Workspace(root, _without_database(app.environment))
+
+
+def _without_database(environment: Mapping[str, str]) -> dict[str, str]:
+    # Or the invented people would go into the shop's own database.
+    others = dict(environment)
+    others.pop("DRIP_DATABASE", None)
+    return others
 
 
 def import_people(
-    workspace: Workspace, database: Database, people: SampleFiles, at: datetime
+    workspace: Workspace,
+    database: Database,
+    people: SampleFiles,
+    at: datetime,
 ) -> dict[str, ImportReport]:
     """Brings the invented people in; what came of each file."""
     about = (database, workspace.settings)
@@ -124,7 +138,10 @@ def import_people(
 
 
 def _draw_preview(
-    workspace: Workspace, database: Database, start: datetime, end: datetime
+    workspace: Workspace,
+    database: Database,
+    start: datetime,
+    end: datetime,
 ) -> None:
     campaigns = workspace.loaded.campaigns
     titles = {key: campaign.title for key, campaign in campaigns.items()}
@@ -134,7 +151,10 @@ def _draw_preview(
 
 
 def _run(
-    workspace: Workspace, database: Database, start: datetime, end: datetime
+    workspace: Workspace,
+    database: Database,
+    start: datetime,
+    end: datetime,
 ) -> int:
     """How many messages left."""
     result = simulate(

@@ -14,9 +14,9 @@ import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.preview import coming
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
-from drip.cli.texts import instant_or_none, local_or_never, local_text
+from drip.cli.texts import change_text, instant_or_none, local_text
 from drip.core.campaign import Campaign
 from drip.errors import DripError
 from drip.paths import inside
@@ -56,18 +56,24 @@ LAST_LINE = 10**6
 @json_option
 @pass_app
 def diff(
-    app: App, other: str, days: int, style: str, now: str | None, as_json: bool
+    app: App,
+    other: str,
+    days: int,
+    style: str,
+    now: str | None,
+    as_json: bool,
 ) -> None:
-    """Who is affected by a change of the files: gained, lost, moved, newly capped, and the line that does it.
+    """Who is affected by a change of the files: gained, lost, moved, newly capped, and
+    the line that does it.
 
     \b
     Example: drip diff HEAD
              drip diff main --format github
              drip diff ../shop-before
 
-    Compares the preview of the other files (a git revision, or a folder that is a workspace) with that of the
-    files as they are now, for the same people. Ends with 1 if anything changes for anybody.
-    """
+    Compares the preview of the other files (a git revision, or a folder that is a
+    workspace) with that of the files as they are now, for the same people. Ends with 1
+    if anything changes for anybody."""
     with (
         app.opened(now) as (workspace, database, at),
         tempfile.TemporaryDirectory(prefix="drip-diff-") as folder,
@@ -92,7 +98,8 @@ def diff(
 
 
 def _other(root: Path, other: str, folder: Path) -> Path:
-    """The other files: a folder as it is, or a revision unpacked. Raises DripError for neither."""
+    """The other files: a folder as it is, or a revision unpacked. Raises DripError for
+    neither."""
     if (Path(other) / "campaigns").is_dir():
         return Path(other)
     if Path(other).is_dir():
@@ -102,6 +109,7 @@ def _other(root: Path, other: str, folder: Path) -> Path:
     prefix = _git(root, "rev-parse", "--show-prefix").decode().strip()
     revision = f"{other}:{prefix}" if prefix else other
     packed = _git(root, "archive", "--format=tar", revision, *FOLDERS)
+    # PEP 706: `data` refuses links and paths that lead out of the folder.
     with tarfile.open(fileobj=io.BytesIO(packed)) as archive:
         archive.extractall(folder, filter="data")
     return folder
@@ -109,6 +117,7 @@ def _other(root: Path, other: str, folder: Path) -> Path:
 
 def _git(root: Path, *arguments: str) -> bytes:
     """What git prints. Raises DripError where it cannot."""
+    # No shell: a revision may hold whatever a branch is named.
     command = ["git", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, check=False)
@@ -131,11 +140,13 @@ def _files(before: Workspace, after: Workspace) -> ComparedFiles:
     steps: dict[tuple[str, str], tuple[int, int]] = {}
     for campaign in after.loaded.campaigns.values():
         steps |= _lines(campaign)
+    # By the files as they are now, in which an annotation stands.
     return ComparedFiles(_texts(before), _texts(after), steps)
 
 
 def _lines(campaign: Campaign) -> Iterator[tuple[tuple[str, str], tuple[int, int]]]:
-    """Of each step the lines in which it stands: up to the next one that begins in another line."""
+    """Of each step the lines in which it stands: up to the next one that begins in
+    another line."""
     starts = sorted({step.place.line or 0 for step in campaign.steps})
     for step in campaign.steps:
         line = step.place.line or 0
@@ -186,14 +197,20 @@ def _people(group: Sequence[Change]) -> int:
 
 
 def _example(change: Change, zone: str) -> str:
-    before = local_or_never(change.before, zone)
-    after = local_or_never(change.after, zone)
-    why = f" ({change.why})" if change.why and change.kind != "gained" else ""
-    return f"{change.contact}: {before} → {after}{why}"
+    moved = change_text(change.before, change.after, zone)
+    return f"{change.contact}: {moved}{_reason(change)}"
+
+
+def _reason(change: Change) -> str:
+    # Of what is gained nothing has to be explained: it leaves.
+    told = change.why and change.kind != "gained"
+    return f" ({change.why})" if told else ""
 
 
 def _print_annotations(changes: Sequence[Change], zone: str) -> None:
     """Annotations of a pull request, each at the line that causes it."""
+    # One for each step of a campaign, not for each message: GitHub shows ten of a level
+    # in a step of a build, and drops the others.
     for (campaign, step, kind), group in grouped(changes).items():
         cause = group[0].cause
         file = cause.file if cause else f"campaigns/{campaign}.yaml"
@@ -203,7 +220,7 @@ def _print_annotations(changes: Sequence[Change], zone: str) -> None:
         say(f"::notice file={file},line={line}::{about}, as {example}")
 
 
-def _row(change: Change) -> dict[str, object]:
+def _row(change: Change) -> JsonRow:
     return {
         "change": change.kind,
         "campaign": change.campaign,

@@ -1,4 +1,5 @@
-"""`drip hold`, `stop`, `release` and `suppress`: what leaves and what does not, by an operator's word."""
+"""`drip hold`, `stop`, `release` and `suppress`: what leaves and what does not, by an
+operator's word."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ from drip.workspace import Workspace
 @why_option
 @pass_app
 def hold(app: App, campaign: str, off: bool, why: str | None) -> None:
-    """Holds one campaign: nobody enters, nothing of it leaves; people stay where they are.
+    """Holds one campaign: nobody enters, nothing of it leaves; people stay where they
+    are.
 
     \b
     Example: drip hold newsletter --why "wrong price in the issue of Thursday"
@@ -44,6 +46,7 @@ def hold(app: App, campaign: str, off: bool, why: str | None) -> None:
 
 def _refuse_unknown(workspace: Workspace, campaign: str) -> None:
     """Raises DripError for a campaign that there is not; a broken one can be held."""
+    # Runs of it go on by the version they began with, whatever its file says now.
     known = {*workspace.loaded.campaigns, *workspace.loaded.broken}
     if campaign not in known:
         raise no_campaign(campaign, known)
@@ -60,8 +63,8 @@ def stop(app: App, off: bool, why: str | None) -> None:
     Example: drip stop --why "the provider is being changed"
              drip stop --off
 
-    It lasts until somebody lets everything go on. `drip status` says who stopped it, when and why.
-    """
+    It lasts until somebody lets everything go on. `drip status` says who stopped it,
+    when and why."""
     with ordering(app, why) as (_, connection, order):
         if off:
             was = holding.go_on(connection, order)
@@ -92,14 +95,16 @@ def release(
     settlement: Settlement,
     why: str | None,
 ) -> None:
-    """Settles held messages: those that may have left, and those that could not be rendered.
+    """Settles held messages: those that may have left, and those that could not be
+    rendered.
 
     \b
     Example: drip release 17 18 --as sent
              drip release --all --as again
 
-    `sent`: it did arrive. `again`: judge and send it (again). `dropped`: it did not leave, and shall not.
-    """
+    `sent`: it did arrive. `again`: judge and send it (again). `dropped`: it did not
+    leave, and shall not."""
+    # Nothing named is a mistake, and never all of them: some may have left already.
     if not (messages or everything):
         raise DripError(
             "No message was named.",
@@ -111,19 +116,27 @@ def release(
     say(f"{count} message(s) settled as {settlement}.")
 
 
+def _normal(address: str) -> str:
+    try:
+        return parse_email(address)
+    except ValueError as wrong:
+        raise DripError(f"{wrong}.") from None
+
+
 @click.command()
 @click.argument("address")
 @why_option
 @pass_app
 def suppress(app: App, address: str, why: str | None) -> None:
-    """Never writes to an address again, whoever has it: after a hard bounce or a complaint.
+    """Never writes to an address again, whoever has it: after a hard bounce or a
+    complaint.
 
     Example: drip suppress old@example.com --why "hard bounce"
     """
-    try:
-        address = parse_email(address)
-    except ValueError as wrong:
-        raise DripError(f"{wrong}.") from None
+    # In its normal form, or a capital letter would let mails through to it.
+    address = _normal(address)
     with ordering(app, why) as (_, connection, order):
         suppress_address(connection, order, address)
+    # GDPR art. 5(1)(c): what is not needed is not kept, and a hash is enough to
+    # recognise the address by.
     say(f"{address} is suppressed. Only its keyed hash is kept.")

@@ -9,12 +9,14 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.engine.feedback import Feedback, FeedbackReport
 from drip.errors import DripError
 from drip.inbound.reading import Finding, identity_of, read
 from drip.inbound.sources import Incoming, mails_by_imap, mails_in, split
+from drip.workspace import Workspace
 
+# Of mails about no message of ours: an old mailbox is full of them.
 SHOWN = 20
 
 
@@ -29,9 +31,14 @@ SHOWN = 20
 @json_option
 @pass_app
 def inbound(
-    app: App, source: str | None, dry_run: bool, now: str | None, as_json: bool
+    app: App,
+    source: str | None,
+    dry_run: bool,
+    now: str | None,
+    as_json: bool,
 ) -> None:
-    """Reads mails that came back: bounces, delays, complaints, unsubscribe mails, auto-replies.
+    """Reads mails that came back: bounces, delays, complaints, unsubscribe mails,
+    auto-replies.
 
     \b
     Example: drip inbound                       the mailbox of `inbound:` in _settings.yaml
@@ -39,9 +46,8 @@ def inbound(
              drip inbound bounces.mbox --dry-run
              |drip -w /srv/shop inbound -       in /etc/aliases: each mail as it arrives
 
-    A dead address and a complaint are never written to again; what is about no message of ours changes nothing.
-    Reading a mail twice changes nothing.
-    """
+    A dead address and a complaint are never written to again; what is about no message
+    of ours changes nothing. Reading a mail twice changes nothing."""
     if dry_run:
         for mail in _mails(app, source):
             for finding in read(mail.data):
@@ -52,7 +58,8 @@ def inbound(
         count = 0
         for mail in _mails(app, source):
             feedback.take(read(mail.data), identity_of(mail.data))
-            # Only now does the mailbox forget it: a mail read twice changes nothing, one that is lost does.
+            # Only now does the mailbox forget it: a mail read twice changes nothing,
+            # one that is lost does.
             mail.taken()
             count += 1
     if as_json:
@@ -67,7 +74,11 @@ def _mails(app: App, source: str | None) -> Iterator[Incoming]:
         return split("-", sys.stdin.buffer.read())
     if source is not None:
         return mails_in(Path(source))
-    options = app.workspace().mailbox()
+    return _mails_of_mailbox(app.workspace())
+
+
+def _mails_of_mailbox(workspace: Workspace) -> Iterator[Incoming]:
+    options = workspace.mailbox()
     if options is None:
         raise DripError(
             "Nothing says where mails come back to.",
@@ -80,13 +91,19 @@ def _mails(app: App, source: str | None) -> Iterator[Incoming]:
 def _print_finding(name: str, finding: Finding, as_json: bool) -> None:
     if as_json:
         print_json({"file": name, **_finding_row(finding)})
-        return
+    else:
+        say(f"{name}: {_finding_line(finding)}")
+
+
+def _finding_line(finding: Finding) -> str:
     whose = finding.recipient or "nobody in particular"
+    # RFC 3464 section 2.3.3: of its actions only these two are about what has not
+    # arrived, and the meaning says whether it still may.
     meaning = f", {finding.meaning}" if finding.kind in ("bounce", "delayed") else ""
-    say(f"{name}: {finding.kind} of {whose}{meaning}: {finding.reason}")
+    return f"{finding.kind} of {whose}{meaning}: {finding.reason}"
 
 
-def _finding_row(finding: Finding) -> dict[str, str | None]:
+def _finding_row(finding: Finding) -> JsonRow:
     return {
         "kind": finding.kind,
         "recipient": finding.recipient or None,
@@ -96,7 +113,7 @@ def _finding_row(finding: Finding) -> dict[str, str | None]:
     }
 
 
-def _row(report: FeedbackReport, count: int) -> dict[str, object]:
+def _row(report: FeedbackReport, count: int) -> JsonRow:
     return {
         "mails": count,
         **report.counts,

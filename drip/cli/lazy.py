@@ -1,4 +1,5 @@
-"""The commands by name, each imported when it is called: `drip --help` and `--version` need none of them."""
+"""The commands by name, each imported when it is called: `drip --help` and `--version`
+need none of them."""
 
 from __future__ import annotations
 
@@ -7,7 +8,8 @@ from typing import Any
 
 import click
 
-# What `drip --help` says of each, and where it is: `MODULE` of this room, or `MODULE:NAME` where the name is another one.
+# What `drip --help` says of each, and where it is: `MODULE` of this room, or
+# `MODULE:NAME` where the name is another one.
 COMMANDS = {
     "check": (
         "check",
@@ -159,7 +161,8 @@ class LazyCommand(click.Command):
         return found
 
     def make_context(self, *given: Any, **options: Any) -> click.Context:
-        # A context knows its command, and what click does from here on it asks of that one.
+        # A context knows its command, and what click does from here on it asks of that
+        # one.
         return self.command().make_context(*given, **options)
 
 

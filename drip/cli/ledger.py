@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 
 from drip.cli.context import App, json_option, now_option, pass_app, read_clock
 from drip.cli.preview import progress_bar
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.show import Shown, timeline
 from drip.cli.tables import draw, words
 from drip.cli.texts import entry_row, instant_or_none, instant_text
@@ -26,6 +26,7 @@ from drip.storage.people.suppressions import GivenUp
 from drip.storage.reading.ledger import LedgerRow, entries
 from drip.workspace import Workspace
 
+# Each time is one query: faster would keep the database busy for nobody.
 FOLLOW_EVERY_S = 1.0
 
 
@@ -34,7 +35,10 @@ FOLLOW_EVERY_S = 1.0
 @click.option("--contact", metavar="KEY", help="One contact's lines.")
 @click.option("--campaign", metavar="NAME", help="One campaign's lines.")
 @click.option(
-    "--audit", "ordered", is_flag=True, help="What people ordered instead, and why."
+    "--audit",
+    "ordered",
+    is_flag=True,
+    help="What people ordered instead, and why.",
 )
 @click.option("--follow", is_flag=True, help="Go on with what is new, until Ctrl-C.")
 @json_option
@@ -72,14 +76,23 @@ Printing = Callable[[Connection, datetime | None, datetime | None], None]
 def _follow(database: Database, start: datetime | None, print_since: Printing) -> None:
     """Prints what is new, again and again, until Ctrl-C."""
     while True:
+        # Up to a fixed instant, or a line that is written meanwhile would be printed
+        # twice or not at all.
         until = read_clock()
         with database.read() as connection:
             print_since(connection, start, until)
         start = until + TICK
-        try:
-            time.sleep(FOLLOW_EVERY_S)
-        except KeyboardInterrupt:
+        if not _waited():
             return
+
+
+def _waited() -> bool:
+    """Whether nobody has pressed Ctrl-C meanwhile."""
+    try:
+        time.sleep(FOLLOW_EVERY_S)
+    except KeyboardInterrupt:
+        return False
+    return True
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +105,10 @@ class _LogRequest:
     as_json: bool
 
     def print_ledger(
-        self, connection: Connection, since: datetime | None, until: datetime | None
+        self,
+        connection: Connection,
+        since: datetime | None,
+        until: datetime | None,
     ) -> None:
         """What happened to messages and runs."""
         found = entries(
@@ -102,7 +118,8 @@ class _LogRequest:
             contact=self.contact,
             campaigns=(self.campaign,) if self.campaign else (),
         )
-        # All of it before the first line: whoever reads slowly would keep the snapshot open.
+        # All of it before the first line: whoever reads slowly would keep the snapshot
+        # open.
         for entry in list(found):
             row = entry_row(entry, self.timezone)
             if self.as_json:
@@ -111,16 +128,21 @@ class _LogRequest:
                 say(_ledger_line(entry, row["local"]))
 
     def print_orders(
-        self, connection: Connection, since: datetime | None, until: datetime | None
+        self,
+        connection: Connection,
+        since: datetime | None,
+        until: datetime | None,
     ) -> None:
         """What people ordered."""
-        for order in audit.orders(
-            connection, since, until, self.campaign, self.contact
-        ):
-            if self.as_json:
-                print_json(_order_row(order, self.timezone))
-            else:
-                say(_order_line(order, self.timezone))
+        asked = self.campaign, self.contact
+        for order in audit.orders(connection, since, until, *asked):
+            self._print_order(order)
+
+    def _print_order(self, order: AuditRow) -> None:
+        if self.as_json:
+            print_json(_order_row(order, self.timezone))
+        else:
+            say(_order_line(order, self.timezone))
 
 
 def _ledger_line(entry: LedgerRow, wall: str) -> str:
@@ -132,7 +154,7 @@ def _ledger_line(entry: LedgerRow, wall: str) -> str:
     return f"{wall}  {entry.outcome:<8}  {who}  {entry.campaign}{step}{why}"
 
 
-def _order_row(order: AuditRow, timezone: str) -> dict[str, str | None]:
+def _order_row(order: AuditRow, timezone: str) -> JsonRow:
     return {
         "at": instant_text(order.at),
         "local": _wall(order.at, timezone),
@@ -163,9 +185,14 @@ def _wall(at: datetime, timezone: str) -> str:
 @json_option
 @pass_app
 def explain(
-    app: App, contact: str, campaign: str | None, now: str | None, as_json: bool
+    app: App,
+    contact: str,
+    campaign: str | None,
+    now: str | None,
+    as_json: bool,
 ) -> None:
-    """Why a contact got something or did not: past and coming, with reason, place and next instant.
+    """Why a contact got something or did not: past and coming, with reason, place and
+    next instant.
 
     \b
     Example: drip explain ana
@@ -183,10 +210,15 @@ def explain(
 
 
 def _explained_rows(
-    found: Explained, contact: str, timezone: str, at: datetime
+    found: Explained,
+    contact: str,
+    timezone: str,
+    at: datetime,
 ) -> Iterator[Mapping[str, Any]]:
     for entry in (*found.past, *found.coming):
         yield {**entry_row(entry, timezone), "coming": entry.at > at}
+    # That nothing comes is an answer too: without a line it would look as if nobody had
+    # looked.
     for campaign, reason in found.nothing.items():
         nothing = _nothing_row(contact, campaign, reason.code, reason.sentence)
         yield {**nothing, "place": str(reason.place)}
@@ -199,8 +231,11 @@ def _explained_rows(
 
 
 def _nothing_row(
-    contact: str, campaign: str | None, code: str, sentence: str | None
-) -> dict[str, str | None]:
+    contact: str,
+    campaign: str | None,
+    code: str,
+    sentence: str | None,
+) -> JsonRow:
     """That nothing happens, and why."""
     return {
         "contact": contact,
@@ -211,7 +246,7 @@ def _nothing_row(
     }
 
 
-def _given_up_row(contact: str, address: GivenUp) -> dict[str, str | None]:
+def _given_up_row(contact: str, address: GivenUp) -> JsonRow:
     return {
         "contact": contact,
         "campaign": None,

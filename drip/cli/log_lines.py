@@ -8,8 +8,9 @@ from datetime import UTC, datetime
 from drip.cli.screen import say
 from drip.core.characters import json_text
 
-# Whose words are lines of the log: our own, and those of the libraries that work beside us. Without a handler theirs would be bare
-# sentences on standard error, which break a log of JSON lines.
+# Whose words are lines of the log: our own, and those of the libraries that work beside
+# us. Without a handler theirs would be bare sentences on standard error, which break a
+# log of JSON lines.
 LOGGERS = ("drip", "uvicorn", "apscheduler", "asyncio")
 
 
@@ -24,7 +25,8 @@ class _LogLines(logging.Handler):
         try:
             say(self._line(record), err=True)
         except Exception:
-            # As every handler of `logging` does: a log that cannot be written ends nothing.
+            # As every handler of `logging` does: a log that cannot be written ends
+            # nothing.
             self.handleError(record)
 
     def _line(self, record: logging.LogRecord) -> str:
@@ -43,10 +45,12 @@ class _LogLines(logging.Handler):
 
 
 def log_to_stderr(as_json: bool) -> None:
-    """The log goes to stderr, as lines for people or as JSON; so does what the libraries beside us have to say."""
+    """The log goes to stderr, as lines for people or as JSON; so does what the
+    libraries beside us have to say."""
     handler = _LogLines(as_json)
     for name in LOGGERS:
         log = logging.getLogger(name)
         log.handlers = [handler]
+        # Or the root's handlers would print each line once more.
         log.propagate = False
     logging.getLogger("drip").setLevel(logging.INFO)

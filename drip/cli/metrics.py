@@ -12,7 +12,8 @@ from drip.daemon.metrics import exposition
 @click.command()
 @pass_app
 def metrics(app: App) -> None:
-    """Figures for Prometheus: what waits, what is held, what came back, whether the daemon is well.
+    """Figures for Prometheus: what waits, what is held, what came back, whether the
+    daemon is well.
 
     \b
     Example: drip metrics > /var/lib/node_exporter/drip.prom

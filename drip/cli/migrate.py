@@ -6,7 +6,7 @@ import click
 
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.ordering import order_of, why_option
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.commands.moving import migrate_runs as move_runs
 from drip.core.campaign import Campaign
 from drip.engine.migrating import Move, Plan, plan_moves
@@ -20,14 +20,21 @@ SHOWN_OF_VERSION = 8
 @click.command("migrate-runs")
 @click.argument("campaign")
 @click.option(
-    "--yes", is_flag=True, help="Do it; without this it only shows what would change."
+    "--yes",
+    is_flag=True,
+    help="Do it; without this it only shows what would change.",
 )
 @why_option
 @now_option
 @json_option
 @pass_app
 def migrate_runs(
-    app: App, campaign: str, yes: bool, why: str | None, now: str | None, as_json: bool
+    app: App,
+    campaign: str,
+    yes: bool,
+    why: str | None,
+    now: str | None,
+    as_json: bool,
 ) -> None:
     """Moves the people in a campaign to its newest version, by the ids of their steps.
 
@@ -35,13 +42,14 @@ def migrate_runs(
     Example: drip migrate-runs welcome
              drip migrate-runs welcome --yes
 
-    A run finishes on the version it started with unless you do this. Ends with 1 if some cannot be moved.
-    """
+    A run finishes on the version it started with unless you do this. Ends with 1 if
+    some cannot be moved."""
     with app.opened(now) as (workspace, database, at):
         known = _readable(workspace, campaign)
         campaign_set = workspace.campaign_set(database, at)
         order = order_of(app, at, why)
         with database.write() as connection:
+            # What is shown is what would be done: the same plan, not carried out.
             if yes:
                 plan = move_runs(connection, order, campaign_set, known)
             else:
@@ -62,15 +70,13 @@ def _readable(workspace: Workspace, key: str) -> Campaign:
     known = workspace.loaded.campaigns
     if key in known:
         return known[key]
-    broken = key in workspace.loaded.broken
-    suggestion = nearest(key, known, what="campaigns")
-    raise DripError(
-        f"There is no campaign `{key}` that can be read.",
-        help="`drip check` shows its errors" if broken else suggestion,
-    )
+    help = nearest(key, known, what="campaigns")
+    if key in workspace.loaded.broken:
+        help = "`drip check` shows its errors"
+    raise DripError(f"There is no campaign `{key}` that can be read.", help=help)
 
 
-def _row(move: Move) -> dict[str, object]:
+def _row(move: Move) -> JsonRow:
     return {
         "version": move.version,
         "step": move.step,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 
 import click
 
@@ -30,21 +31,22 @@ def operators(context: click.Context, as_json: bool) -> None:
     """
     if context.invoked_subcommand:
         return
-    with (
-        app_of(context).opened(None) as (_, database, _),
-        database.read() as connection,
-    ):
+    with app_of(context).reading() as (_, connection):
         found = store.listed(connection)
+    since = {operator.name: instant_text(operator.created_at) for operator in found}
+    if as_json:
+        for name, at in since.items():
+            print_json({"name": name, "created_at": at})
+    else:
+        draw(_table(since))
+
+
+def _table(since: Mapping[str, str]) -> TerminalTable:
     table = TerminalTable()
     add_columns(table, "Name", "Since")
-    for operator in found:
-        since = instant_text(operator.created_at)
-        if as_json:
-            print_json({"name": operator.name, "created_at": since})
-        else:
-            table.add_row(operator.name, since)
-    if not as_json:
-        draw(table)
+    for name, at in since.items():
+        table.add_row(name, at)
+    return table
 
 
 @operators.command("add")
@@ -52,10 +54,12 @@ def operators(context: click.Context, as_json: bool) -> None:
 @why_option
 @pass_app
 def add(app: App, name: str, why: str | None) -> None:
-    """Lets somebody in. Asks for the password; where nobody is there to type, its first line of input is taken.
+    """Lets somebody in. Asks for the password; where nobody is there to type, its first
+    line of input is taken.
 
     Example: drip operators add ana
     """
+    # Before anybody has typed a password twice for nothing.
     access.refuse_name(name)
     hashed = _hashed_password()
     with ordering(app, why) as (_, connection, order):
@@ -92,15 +96,22 @@ def remove(app: App, name: str, why: str | None) -> None:
     say(f"{name} may not log in any more.")
 
 
+def _typed_password() -> str:
+    if sys.stdin.isatty():
+        return ask("Password")
+    # Never an argument: every user of the machine sees those of all processes.
+    return sys.stdin.readline().rstrip("\r\n")
+
+
 def _hashed_password() -> str:
-    """What is kept of the password that is typed. Raises DripError for one that is too short or too long."""
+    """What is kept of the password that is typed. Raises DripError for one that is too
+    short or too long."""
     # With the pages of the dashboard beside it, which take half a second to import.
     from drip.web.dashboard.passwords import LONGEST, SHORTEST, hash_of
 
-    if sys.stdin.isatty():
-        given = ask("Password")
-    else:
-        given = sys.stdin.readline().rstrip("\r\n")
+    given = _typed_password()
+    # The length is what counts (NIST SP 800-63B section 3.1.1.2), and no mixture of signs
+    # is asked for; the longest bounds the work of hashing it.
     if not SHORTEST <= len(given) <= LONGEST:
         raise DripError(
             f"A password has {SHORTEST} to {LONGEST} letters.",

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
-from drip.cli.texts import instant_or_none, local_or_never, local_text
+from drip.cli.texts import change_text, instant_or_none, local_text
 from drip.preview.outages import KINDS, Effect, Kind
 from drip.preview.simulator import Outage
 
@@ -22,7 +22,10 @@ Group = tuple[str, str, Kind]
 
 
 def show_outage(
-    found: Sequence[Effect], outage: Outage, zone: str, as_json: bool
+    found: Sequence[Effect],
+    outage: Outage,
+    zone: str,
+    as_json: bool,
 ) -> None:
     """Prints the effects of a downtime: a table by campaign and step, or JSON lines."""
     if as_json:
@@ -30,6 +33,7 @@ def show_outage(
             print_json(_row(effect))
         return
     when = f"from {local_text(outage.start, zone)} to {local_text(outage.end, zone)}"
+    # Said all the same: a blank screen looks like a preview that went wrong.
     if not found:
         say(f"If drip were down {when}, nothing would change for anybody.")
         return
@@ -53,9 +57,12 @@ def _grouped(found: Sequence[Effect]) -> list[tuple[Group, list[Effect]]]:
     groups: dict[Group, list[Effect]] = defaultdict(list)
     for effect in found:
         groups[effect.campaign, effect.step, effect.kind].append(effect)
-    return sorted(
-        groups.items(), key=lambda group: (KINDS.index(group[0][2]), group[0])
-    )
+    return sorted(groups.items(), key=_worst_first)
+
+
+def _worst_first(group: tuple[Group, list[Effect]]) -> tuple[int, Group]:
+    (campaign, step, kind), _ = group
+    return KINDS.index(kind), (campaign, step, kind)
 
 
 def _counts(found: Sequence[Effect]) -> str:
@@ -65,13 +72,12 @@ def _counts(found: Sequence[Effect]) -> str:
 
 
 def _example(effect: Effect, zone: str) -> str:
-    before = local_or_never(effect.before, zone)
-    after = local_or_never(effect.after, zone)
+    moved = change_text(effect.before, effect.after, zone)
     why = f" ({effect.why})" if effect.why else ""
-    return f"{effect.contact}: {before} → {after}{why}"
+    return f"{effect.contact}: {moved}{why}"
 
 
-def _row(effect: Effect) -> dict[str, object]:
+def _row(effect: Effect) -> JsonRow:
     return {
         "effect": effect.kind,
         "campaign": effect.campaign,

@@ -1,4 +1,5 @@
-"""`drip import`, `consent`, `export`, `forget`: people come in, what they said, what is known of them, and go."""
+"""`drip import`, `consent`, `export`, `forget`: people come in, what they said, what is
+known of them, and go."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ from sqlalchemy import Connection
 from drip import papers
 from drip.cli.context import App, json_option, now_option, pass_app
 from drip.cli.ordering import order_of, why_option
-from drip.cli.screen import print_json, say, sure
+from drip.cli.screen import JsonRow, print_json, say, sure
 from drip.cli.tables import counted_rows
 from drip.cli.texts import instant_text, local_text
 from drip.commands.forgetting import forget as forget_person
@@ -28,6 +29,7 @@ from drip.storage.people.contacts import Contact
 from drip.storage.reading import exporting
 from drip.workspace import OWN, Workspace
 
+# Of notes and of rejected rows: a wrong file has thousands, all for one reason.
 SHOWN = 20
 
 
@@ -56,23 +58,28 @@ def import_(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Reads people from CSV (any delimiter and encoding) or JSON lines, plain or gzipped.
+    """Reads people from CSV (any delimiter and encoding) or JSON lines, plain or
+    gzipped.
 
     \b
     Example: drip import contacts people.csv
              drip import vehicle cars.csv --map reg_no=key
              drip import events orders.jsonl --dry-run
 
-    Contacts are updated by `key`; an empty cell changes nothing. A column named after a topic is consent to
-    it: yes, no, or the date it was given. Rows that cannot be are listed with their reason and written to
-    FILE.rejected.csv; the others are kept. Importing a file twice changes nothing.
-    """
+    Contacts are updated by `key`; an empty cell changes nothing. A column named after a
+    topic is consent to it: yes, no, or the date it was given. Rows that cannot be are
+    listed with their reason and written to FILE.rejected.csv; the others are kept.
+    Importing a file twice changes nothing."""
     with (
         app.opened(now) as (workspace, database, at),
         counted_rows(f"Reading {file.name}") as progress,
     ):
         given = _ImportFile(
-            what, file.name, open_table(file), _mapping(mapping), dry_run
+            what,
+            file.name,
+            open_table(file),
+            _mapping(mapping),
+            dry_run,
         )
         order = order_of(app, at, why)
         report = _imported(workspace, database, given, order, progress)
@@ -81,6 +88,7 @@ def import_(
     else:
         _print(report, given)
     if report.rejected and not dry_run:
+        # It holds people's data: whoever is erased later is struck from it too.
         target = write_rejected(file, report.rejected)
         papers.note(workspace.root / OWN, target)
         say(f"The rejected rows are in {target}.", err=True)
@@ -89,7 +97,8 @@ def import_(
 
 @dataclass(frozen=True, slots=True)
 class _ImportFile:
-    """What is to be imported: `contacts`, `events` or a kind of record, from which file, by which columns."""
+    """What is to be imported: `contacts`, `events` or a kind of record, from which
+    file, by which columns."""
 
     what: str
     name: str
@@ -106,7 +115,9 @@ def _imported(
     progress: Callable[[int], None],
 ) -> ImportReport:
     """Takes the rows. Raises DripError for a file that cannot be one of these."""
-    settings, table, mapping = workspace.settings, given.table, given.mapping
+    settings = workspace.settings
+    table = given.table
+    mapping = given.mapping
 
     def begin(connection: Connection) -> None:
         # In the transaction of the first rows, so that none is in without it.
@@ -115,30 +126,43 @@ def _imported(
     options = ImportOptions(given.dry_run, progress, begin)
     if given.what == "contacts":
         return importer.import_contacts(
-            database, settings, table, mapping, given.name, order.at, options
+            database,
+            settings,
+            table,
+            mapping,
+            given.name,
+            order.at,
+            options,
         )
     if given.what == "events":
         return importer.import_events(database, settings, table, mapping, options)
     return importer.import_records(
-        database, settings, given.what, table, mapping, order.at, options
+        database,
+        settings,
+        given.what,
+        table,
+        mapping,
+        order.at,
+        options,
     )
 
 
 def _mapping(pairs: Sequence[str]) -> dict[str, str]:
     """`COLUMN=FIELD` as a table. Raises DripError for what is none."""
-    mapping = {}
-    for pair in pairs:
-        column, _, field = pair.partition("=")
-        if not (column and field):
-            raise DripError(
-                f"`--map {column}` does not name a field.",
-                help="write --map COLUMN=FIELD",
-            )
-        mapping[column] = field
-    return mapping
+    return dict(map(_column_and_field, pairs))
 
 
-def _row(report: ImportReport, given: _ImportFile) -> dict[str, object]:
+def _column_and_field(pair: str) -> tuple[str, str]:
+    column, _, field = pair.partition("=")
+    if not (column and field):
+        raise DripError(
+            f"`--map {column}` does not name a field.",
+            help="write --map COLUMN=FIELD",
+        )
+    return column, field
+
+
+def _row(report: ImportReport, given: _ImportFile) -> JsonRow:
     return {
         "what": given.what,
         "dry_run": given.dry_run,
@@ -177,7 +201,7 @@ def consent(app: App, contact: str, as_json: bool) -> None:
 
     Example: drip consent ana
     """
-    with app.opened(None) as (workspace, database, _), database.read() as connection:
+    with app.reading() as (workspace, connection):
         number = known_contact(connection, contact).id
         found = consents.log_of(connection, number)
     for entry in found:
@@ -189,7 +213,7 @@ def consent(app: App, contact: str, as_json: bool) -> None:
         say(f"{contact} has said nothing.")
 
 
-def _consent_row(entry: Word) -> dict[str, object]:
+def _consent_row(entry: Word) -> JsonRow:
     return {
         "topic": entry.topic,
         "channel": entry.channel,
@@ -202,12 +226,19 @@ def _consent_row(entry: Word) -> dict[str, object]:
     }
 
 
+def _source(entry: Word) -> str:
+    # Whoever processes data has to be able to demonstrate consent (GDPR art. 7(1)).
+    if not entry.proof:
+        return entry.source
+    proof = ", ".join(f"{name} {value}" for name, value in entry.proof.items())
+    return f"{entry.source}; {proof}"
+
+
 def _consent_line(entry: Word, timezone: str) -> str:
     """`2026-11-22 09:00  yes offers by email (people.csv; ip 203.0.113.7)`."""
-    proofs = (entry.proof or {}).items()
-    proof = ", ".join(f"{name} {value}" for name, value in proofs)
-    source = f"{entry.source}; {proof}" if proof else entry.source
-    when, said = local_text(entry.at, timezone), "yes" if entry.given else "no"
+    source = _source(entry)
+    when = local_text(entry.at, timezone)
+    said = "yes" if entry.given else "no"
     return f"{when}  {said:<3} {entry.topic} by {entry.channel} ({source})"
 
 
@@ -230,28 +261,36 @@ def forget(
     why: str | None,
     now: str | None,
 ) -> None:
-    """Erases a person: data, events, words, messages in files; runs end, codes are good no more.
+    """Erases a person: data, events, words, messages in files; runs end, codes are good
+    no more.
 
     \b
     Example: drip forget ana --why "asked for it on the phone"
              drip forget ana --same-address
 
-    What stays: a keyed hash of the addresses, so that nobody writes to them again, and lines of the ledger without words, so that
-    sums stay true. Whom your own files, backups and logs hold, and other programs that were told, is not drip's to erase.
+    What stays: a keyed hash of the addresses, so that nobody writes to them again, and
+    lines of the ledger without words, so that sums stay true. Whom your own files,
+    backups and logs hold, and other programs that were told, is not drip's to erase.
     """
     with app.opened(now) as (workspace, database, at):
         with database.read() as connection:
             person = known_contact(connection, contact)
             others = erasing.same_address(connection, person)
+        # What is left of them has no address any more by which others could be found.
         if person.erased_at:
             raise DripError(f"{contact} is erased already.")
         gone = [person, *others] if same_address else [person]
+        # Nothing brings an erased person back.
         if not yes:
             sure(f"Erase {_names(gone)} for good?")
+        # Noted without the person's name: an audit that says who was erased keeps them.
         order = order_of(app, at, why)
         unwritten = _erase(workspace, database, order, gone)
+        # At once: GDPR art. 17(1) allows no undue delay, and a free page of the
+        # database still holds what was deleted from it.
         left = workspace.clear(database, at)
     _print_erased(gone, unwritten, left)
+    # Said, and not done unasked: a family may share one address.
     if others and not same_address:
         say(
             f"{len(others)} other contact(s) with the same address stay, unwritten to: "
@@ -260,7 +299,10 @@ def forget(
 
 
 def _erase(
-    workspace: Workspace, database: Database, order: Order, gone: Sequence[Contact]
+    workspace: Workspace,
+    database: Database,
+    order: Order,
+    gone: Sequence[Contact],
 ) -> list[Path]:
     """Erases these people; papers that cannot be written anew."""
     own = workspace.root / OWN
@@ -272,13 +314,14 @@ def _erase(
 
 
 def _print_erased(
-    gone: Sequence[Contact], unwritten: Sequence[Path], left: str | None
+    gone: Sequence[Contact],
+    unwritten: Sequence[Path],
+    left: str | None,
 ) -> None:
     are = "is" if len(gone) == 1 else "are"
-    say(
-        f"{_names(gone)} {are} erased. A keyed hash of the addresses stays, so that "
-        "nobody writes again."
-    )
+    stays = "A keyed hash of the addresses stays, so that nobody writes again."
+    say(f"{_names(gone)} {are} erased. {stays}")
+    # As on a disk that is read-only by now: nobody else would know of it.
     for paper in unwritten:
         say(f"{paper} may still hold them, and cannot be written: delete it by hand.")
     if left:
@@ -296,13 +339,15 @@ def _names(persons: Sequence[Contact]) -> str:
 @click.argument("contact")
 @pass_app
 def export(app: App, contact: str) -> None:
-    """All that is known of a person, as JSON: what they can download by their preferences page.
+    """All that is known of a person, as JSON: what they can download by their
+    preferences page.
 
     Example: drip export ana > ana.json
 
     For people who have no e-mail address. Be sure who it is that asks.
     """
-    with app.opened(None) as (_, database, _now), database.read() as connection:
+    # GDPR art. 15(3) and 20(1): a copy, in a format that machines read.
+    with app.reading() as (_, connection):
         number = known_contact(connection, contact).id
         print_json(exporting.of_contact(connection, number))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -19,18 +19,23 @@ from drip.cli.screen import print_json, say
 from drip.cli.show import Shown, picture, timeline
 from drip.cli.tables import bar, draw
 from drip.cli.texts import entry_row
+from drip.errors import Problem
 from drip.language.phrases import span
 from drip.preview.forecast import Forecast, Sums, forecast, summed
-from drip.preview.outages import effects
+from drip.preview.outages import Effect, effects
 from drip.preview.report import report
-from drip.preview.samples import Samples
+from drip.preview.samples import Sample, Samples
 from drip.preview.simulator import Outage
 from drip.preview.trying import tried
 from drip.storage.base.database import Database
 from drip.storage.reading.ledger import LedgerRow
+from drip.storage.reading.pressure import Pressure
 from drip.workspace import OWN, Workspace
 
+# A simulation goes from one tick to the next: centuries of them would never end.
 FURTHEST = timedelta(days=5 * 366)
+# Told the instant that a simulation has come to.
+Progress = Callable[[datetime], None]
 
 
 @click.command()
@@ -86,7 +91,8 @@ def preview(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Who will get what, when; and who will not, and why. Nothing is sent, nothing is changed.
+    """Who will get what, when; and who will not, and why. Nothing is sent, nothing is
+    changed.
 
     \b
     Example: drip preview
@@ -96,8 +102,8 @@ def preview(
              drip preview --caps --try "offers: 1 per week"
              drip preview --outage "36 hours from 2026-12-04 18:00"
 
-    It is the daemon's own planner on a copy of the database and a clock that runs ahead.
-    """
+    It is the daemon's own planner on a copy of the database and a clock that runs
+    ahead."""
     with app.opened(now) as (workspace, database, at):
         first = _first(app, workspace, start, at)
         last = first + timedelta(days=days)
@@ -122,18 +128,22 @@ def preview(
 
 
 def _first(
-    app: App, workspace: Workspace, start: str | None, now: datetime
+    app: App,
+    workspace: Workspace,
+    start: str | None,
+    now: datetime,
 ) -> datetime:
     """From when on it is shown. Raises click.BadParameter."""
     first = app.instant(workspace, start) if start else now
-    if not now - FURTHEST < first < now + FURTHEST:
+    if abs(first - now) >= FURTHEST:
         raise click.BadParameter("--from lies more than five years away")
     return first
 
 
 @dataclass(frozen=True, slots=True)
 class _Looked:
-    """The time between two instants, simulated from `now` on, and the ways to show it."""
+    """The time between two instants, simulated from `now` on, and the ways to show
+    it."""
 
     workspace: Workspace
     database: Database
@@ -145,17 +155,25 @@ class _Looked:
     contact: str | None
 
     def print_caps(
-        self, other: Workspace | None, trial: str | None, as_json: bool
+        self,
+        other: Workspace | None,
+        trial: str | None,
+        as_json: bool,
     ) -> None:
         as_is = self._sums(self.workspace).pressure
-        # Other processes would read the files, which do not have what is tried.
-        would_be = self._sums(other, shares=1).pressure if other else None
+        would_be = self._pressure_under(other) if other else None
         show_caps(as_is, would_be, trial, as_json)
 
+    def _pressure_under(self, other: Workspace) -> Pressure:
+        # Other processes would read the files, which do not have what is tried.
+        return self._sums(other, shares=1).pressure
+
     def print_outage(self, down: Outage, as_json: bool) -> None:
+        show_outage(self._effects(down), down, self.zone, as_json)
+
+    def _effects(self, down: Outage) -> Sequence[Effect]:
         with self._forecast() as found, self._forecast(outage=down) as without:
-            changed = effects(found.entries(), without.entries(), down)
-            show_outage(changed, down, self.zone, as_json)
+            return effects(found.entries(), without.entries(), down)
 
     def print_rows(self) -> None:
         with self._forecast() as found:
@@ -170,16 +188,15 @@ class _Looked:
         """One page of HTML, with samples of what is sent."""
         samples = Samples()
         with self._forecast(seen=samples.look) as found:
-            chosen = [
-                sample
-                for sample in samples.chosen()
-                if not self.campaigns or sample.campaign in self.campaigns
-            ]
+            chosen = list(filter(self._is_asked_for, samples.chosen()))
             business = self.workspace.settings.business_name
             page = report(found, chosen, self._titles, self.zone, business)
         written = write_page(folder, page)
         papers.note(self.workspace.root / OWN, written)
         say(f"Wrote {written}")
+
+    def _is_asked_for(self, sample: Sample) -> bool:
+        return not self.campaigns or sample.campaign in self.campaigns
 
     def draw_picture(self) -> None:
         found = self._sums(self.workspace).summary
@@ -237,7 +254,13 @@ def looking_ahead(
         with progress_bar(now, until) as progress:
             found = stack.enter_context(
                 forecast(
-                    workspace, database, now, until, *about, **more, progress=progress
+                    workspace,
+                    database,
+                    now,
+                    until,
+                    *about,
+                    **more,
+                    progress=progress,
                 )
             )
         yield found
@@ -245,6 +268,7 @@ def looking_ahead(
 
 def coming(*asked: Any, **more: Any) -> list[LedgerRow]:
     """All lines of what `looking_ahead` finds."""
+    # Before the copy of the database that they are read from is deleted.
     with looking_ahead(*asked, **more) as found:
         return list(found.entries())
 
@@ -258,15 +282,22 @@ def _tried(workspace: Workspace, trial: str) -> Workspace:
 
 def write_page(folder: Path, page: str) -> Path:
     """The page, whole or not at all."""
+    # It shows people with their messages: other users of the machine get neither.
     private.folder(folder)
-    path, making = folder / "preview.html", folder / "preview.html.new"
+    path = folder / "preview.html"
+    making = folder / "preview.html.new"
     private.write(making, page.encode())
+    # POSIX rename(2) replaces it at once: a browser never loads half a page.
     making.rename(path)
     return path
 
 
 def _outage(
-    app: App, workspace: Workspace, text: str, now: datetime, last: datetime
+    app: App,
+    workspace: Workspace,
+    text: str,
+    now: datetime,
+    last: datetime,
 ) -> Outage:
     """`36 hours from 2026-12-04 18:00`. Raises click.BadParameter."""
     length, word, start = text.partition(" from ")
@@ -278,6 +309,7 @@ def _outage(
     if not word:
         raise click.BadParameter(f"--outage is written as {form}")
     begins = app.instant(workspace, start.strip())
+    # Of one that lies outside nothing could be seen, which would look like no harm.
     if not now <= begins < last:
         raise click.BadParameter(
             "--outage begins outside of what the preview shows; see --days"
@@ -295,18 +327,18 @@ def _refuse_unknown(workspace: Workspace, names: tuple[str, ...]) -> None:
 
 def _warn_of_broken(workspace: Workspace) -> None:
     errors = [problem for problem in workspace.problems() if problem.level == "error"]
+    # A broken campaign is left out, and a preview without it would look complete.
     if errors:
-        files = ", ".join(sorted({problem.place.file for problem in errors}))
-        say(
-            f"warning: {len(errors)} error(s) in {files}: `drip check` shows them",
-            err=True,
-        )
+        say(_broken_sentence(errors), err=True)
+
+
+def _broken_sentence(errors: Sequence[Problem]) -> str:
+    files = ", ".join(sorted({problem.place.file for problem in errors}))
+    return f"warning: {len(errors)} error(s) in {files}: `drip check` shows them"
 
 
 @contextmanager
-def progress_bar(
-    start: datetime, end: datetime
-) -> Iterator[Callable[[datetime], None]]:
+def progress_bar(start: datetime, end: datetime) -> Iterator[Progress]:
     """A bar that shows how far a simulation is, where somebody watches."""
     with bar("Looking ahead", (end - start).total_seconds()) as show:
         yield lambda now: show((now - start).total_seconds())

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import click
 
 from drip import private
 from drip.cli.context import App, json_option, no_campaign, now_option, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_text
 from drip.core.lift import Lift
@@ -72,20 +71,22 @@ def report(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """What came of campaigns: messages step by step, goals, revenue, arms of splits, and the lift against the holdout.
+    """What came of campaigns: messages step by step, goals, revenue, arms of splits,
+    and the lift against the holdout.
 
     \b
     Example: drip report
              drip report win-back --since 2026-10-01
              drip report --csv october.csv
 
-    The people are those who came in during the time, so that each is counted once. A lift is given with its 95% interval; if
-    that holds zero, nothing is proved yet.
-    """
+    The people are those who came in during the time, so that each is counted once. A
+    lift is given with its 95% interval; if that holds zero, nothing is proved yet."""
     with app.opened(now) as (workspace, database, at):
         start = app.instant(workspace, since) if since else at - timedelta(days=DAYS)
         asked = _ReportRequest(_chosen(workspace, campaigns), start, at, value)
         found = _reports(workspace, database, asked)
+    # A row of zeros for each campaign that nobody is in would hide the others; of one
+    # that was named, zero is the answer.
     shown = [one for one in found if one.began or campaigns]
     if file is not None:
         _write(file, shown)
@@ -99,7 +100,8 @@ def report(
 
 @dataclass(frozen=True, slots=True)
 class _ReportRequest:
-    """Which campaigns, for those who came in when, and which field of the goal's event is summed up."""
+    """Which campaigns, for those who came in when, and which field of the goal's event
+    is summed up."""
 
     campaigns: Sequence[str]
     since: datetime
@@ -110,14 +112,16 @@ class _ReportRequest:
 def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
     """These, or all. Raises DripError for one that there is not."""
     known = workspace.loaded.campaigns
-    unknown = sorted(set(campaigns) - set(known))
-    if unknown:
-        raise no_campaign(unknown[0], known)
+    for name in sorted(campaigns):
+        if name not in known:
+            raise no_campaign(name, known)
     return sorted(campaigns or known)
 
 
 def _reports(
-    workspace: Workspace, database: Database, asked: _ReportRequest
+    workspace: Workspace,
+    database: Database,
+    asked: _ReportRequest,
 ) -> list[CampaignReport]:
     settings, known = workspace.settings, workspace.loaded.campaigns
     with database.read() as connection:
@@ -139,15 +143,19 @@ def _reports(
 
 def _print(shown: Sequence[CampaignReport], value: str) -> None:
     for found in shown:
-        say(found.campaign, bold=True)
-        say(f"{found.began:,} came in.")
-        if found.steps:
-            draw(_steps(found))
-        for sentence in _sentences(found, value):
-            say(sentence)
-        say("")
+        _print_report(found, value)
     if not shown:
         say("Nobody has come into a campaign in this time.")
+
+
+def _print_report(found: CampaignReport, value: str) -> None:
+    say(found.campaign, bold=True)
+    say(f"{found.began:,} came in.")
+    if found.steps:
+        draw(_steps(found))
+    for sentence in _sentences(found, value):
+        say(sentence)
+    say("")
 
 
 def _steps(found: CampaignReport) -> TerminalTable:
@@ -203,13 +211,16 @@ def _lift(lift: Lift) -> str:
     """`Lift: +2.1 points (+0.4 to +3.8).`"""
     low, high = (bound * 100 for bound in lift.interval)
     points = f"{lift.difference * 100:+.1f} points ({low:+.1f} to {high:+.1f})"
-    return f"Lift: {points}." if lift.sure else f"Lift: {points}: that may be chance."
+    # An interval that holds zero is consistent with no effect at all; whoever reads the
+    # difference alone would scale up what does nothing.
+    chance = "" if lift.sure else ": that may be chance"
+    return f"Lift: {points}{chance}."
 
 
 # --- as JSON, and as a sheet
 
 
-def _row(found: CampaignReport, asked: _ReportRequest) -> dict[str, Any]:
+def _row(found: CampaignReport, asked: _ReportRequest) -> JsonRow:
     return {
         "campaign": found.campaign,
         "since": instant_text(asked.since),
@@ -229,7 +240,7 @@ def _row(found: CampaignReport, asked: _ReportRequest) -> dict[str, Any]:
     }
 
 
-def _lift_row(lift: Lift) -> Mapping[str, Any]:
+def _lift_row(lift: Lift) -> JsonRow:
     return {
         "difference": lift.difference,
         "interval": lift.interval,
@@ -237,7 +248,7 @@ def _lift_row(lift: Lift) -> Mapping[str, Any]:
     }
 
 
-def _caps_row(caps: CapsReport) -> Mapping[str, Any]:
+def _caps_row(caps: CapsReport) -> JsonRow:
     return {
         "skipped": caps.skipped,
         "deferred": caps.deferred,
@@ -246,7 +257,7 @@ def _caps_row(caps: CapsReport) -> Mapping[str, Any]:
     }
 
 
-def _week_row(week: Stretch) -> Mapping[str, Any]:
+def _week_row(week: Stretch) -> JsonRow:
     return {
         "start": instant_text(week.start),
         "sent": week.sent,
@@ -255,7 +266,7 @@ def _week_row(week: Stretch) -> Mapping[str, Any]:
     }
 
 
-def _side_row(side: Side) -> Mapping[str, Any]:
+def _side_row(side: Side) -> JsonRow:
     share = side.goals
     return {
         "people": share.count,
@@ -268,13 +279,25 @@ def _side_row(side: Side) -> Mapping[str, Any]:
 
 def _write(file: Path, shown: Sequence[CampaignReport]) -> None:
     """Raises DripError for a file that cannot be written."""
-    lines = (row.values() for found in shown for row in rows(found))
     try:
-        with open(
-            file, "w", newline="", encoding=ENCODING, opener=private.opener
-        ) as opened:
-            write_sheet(opened, COLUMNS, lines)
+        _write_sheet(file, shown)
     except OSError as error:
-        raise DripError(
-            f"The file {file} cannot be written: {error.strerror}."
-        ) from None
+        sentence = f"The file {file} cannot be written: {error.strerror}."
+        raise DripError(sentence) from None
+
+
+def _write_sheet(file: Path, shown: Sequence[CampaignReport]) -> None:
+    # It says what campaigns earn: nobody else on the machine is to read it.
+    with open(
+        file,
+        "w",
+        newline="",
+        encoding=ENCODING,
+        opener=private.opener,
+    ) as opened:
+        write_sheet(opened, COLUMNS, _lines(shown))
+
+
+def _lines(shown: Sequence[CampaignReport]) -> Iterator[Iterable[object]]:
+    for found in shown:
+        yield from (row.values() for row in rows(found))

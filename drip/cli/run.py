@@ -11,7 +11,7 @@ import click
 
 from drip.cli.context import App, endpoint, json_option, now_option, pass_app
 from drip.cli.log_lines import log_to_stderr
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.serve import Endpoint, behind_option, dashboard_option, served
 from drip.core.shortage import Shortage
 from drip.daemon import Daemon, Trust
@@ -82,7 +82,8 @@ def run(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """The daemon: plans and sends until it is stopped by Ctrl-C or SIGTERM, which finish what is in flight.
+    """The daemon: plans and sends until it is stopped by Ctrl-C or SIGTERM, which
+    finish what is in flight.
 
     \b
     Example: drip run
@@ -91,15 +92,17 @@ def run(
 
     A second daemon on the same database waits until the first one ends.
 
-    It ends before it sends if the clock has jumped by more than a day since the last beat, or if the database is older than
-    it was: both would look like a day of arrears. The two `--after-` options say that you have looked.
-    """
+    It ends before it sends if the clock has jumped by more than a day since the last
+    beat, or if the database is older than it was: both would look like a day of
+    arrears. The two `--after-` options say that you have looked."""
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
     trust = Trust(after_clock_jump, after_restore)
     with workspace.database(clock()) as database:
         daemon = Daemon(workspace, database, clock, trust, senders=senders)
+        # What is in flight is finished: a mail that is cut off may have left, and would
+        # be held for a person to settle.
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda *_: daemon.stop.set())
         if once:
@@ -113,7 +116,8 @@ def run(
 
 
 def _run_once(daemon: Daemon, database: Database, as_json: bool) -> None:
-    """One beat, and what came of it. Raises click's Exit, or what keeps messages from leaving."""
+    """One beat, and what came of it. Raises click's Exit, or what keeps messages from
+    leaving."""
     result = daemon.run_once()
     with database.read() as connection:
         held = sorted(held_scopes(connection))
@@ -122,11 +126,12 @@ def _run_once(daemon: Daemon, database: Database, as_json: bool) -> None:
     else:
         _print(result, held)
     _raise_trouble(result)
+    # By which cron and scripts hear of it.
     unsent = result.failed or result.held or result.again
     raise click.exceptions.Exit(1 if unsent else 0)
 
 
-def _row(result: DispatchResult) -> dict[str, int | str | None]:
+def _row(result: DispatchResult) -> JsonRow:
     return {
         "sent": result.sent,
         "failed": result.failed,
@@ -147,7 +152,8 @@ def _print(result: DispatchResult, held: list[str]) -> None:
 
 
 def _raise_trouble(result: DispatchResult) -> None:
-    """Raises a Shortage where it is for want of something, DripError for other trouble."""
+    """Raises a Shortage where it is for want of something, DripError for other
+    trouble."""
     if not result.trouble:
         return
     sentence = f"{result.trouble} The messages wait in the outbox."
@@ -167,6 +173,7 @@ def _answering(
     if at is None:
         yield
         return
+    # On a port of its own: figures say how much a shop sends, and are for no stranger.
     # The server of pages: half a second to import.
     from drip.daemon.metrics import registry_of
     from drip.web.figures import make_figures

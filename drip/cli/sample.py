@@ -1,4 +1,5 @@
-"""The sample workspace that `init` and `demo` copy, and 200 invented people for the demo."""
+"""The sample workspace that `init` and `demo` copy, and 200 invented people for the
+demo."""
 
 from __future__ import annotations
 
@@ -123,6 +124,8 @@ MODELS = (
     "Leaf",
 )
 
+# Of leases, until they end.
+LEASE_DAYS = (30, 45, 60, 75, 90, 100, 120)
 NEWSLETTER, OFFERS = ("yes", "no", "2024-05-17", ""), ("yes", "no", "")
 CONTACT_COLUMNS = (
     "key",
@@ -144,7 +147,8 @@ EVENT_COLUMNS = ("event", "id", "contact", "at", "vehicle", "total", "category")
 
 
 def copy_sample(target: Path, today: date) -> None:
-    """Writes the sample workspace into a new or empty folder, its newsletter issues dated from this week on."""
+    """Writes the sample workspace into a new or empty folder, its newsletter issues
+    dated from this week on."""
     source = _sample()
     for folder in ("campaigns", "templates"):
         shutil.copytree(
@@ -152,6 +156,7 @@ def copy_sample(target: Path, today: date) -> None:
             target / folder,
             ignore=shutil.ignore_patterns("__pycache__", ".*"),
         )
+    # Issues of last year would be over, and the newsletter would have nothing to send.
     issues = target / "templates" / "newsletter" / "issues"
     thursday = today + timedelta(days=(3 - today.weekday()) % 7)
     for n, path in enumerate(sorted(issues.glob("*.md"))):
@@ -185,7 +190,8 @@ class SampleFiles:
 
 
 def write_people(folder: Path, today: date) -> SampleFiles:
-    """Invented contacts, what they own and what happened to them, as CSV files; the same for the same day."""
+    """Invented contacts, what they own and what happened to them, as CSV files; the
+    same for the same day."""
     chance = random.Random(SEED)
     made = _Invented()
     for n in range(PEOPLE):
@@ -214,27 +220,34 @@ class _Invented:
 
 
 def _invent_vehicles(
-    made: _Invented, chance: random.Random, n: int, contact: str, today: date
+    made: _Invented,
+    chance: random.Random,
+    n: int,
+    contact: str,
+    today: date,
 ) -> None:
     """None, one or two, some of which are booked for a service or have just had one."""
     count = chance.choices((0, 1, 2), (30, 55, 15))[0] or (n == 0)
     for m in range(count):
         vehicle = _vehicle(chance, contact, m, today)
         made.vehicles.append(vehicle)
+        key = vehicle[0]
         if chance.random() < 0.06:
-            when = f"{today - timedelta(days=chance.randint(1, 3))} 11:30"
-            made.events.append(
-                _event("booking.created", f"b{n}-{m}", contact, when, vehicle[0])
-            )
+            when = f"{_days_ago(today, chance.randint(1, 3))} 11:30"
+            booked = _event("booking.created", f"b{n}-{m}", contact, when, key)
+            made.events.append(booked)
         if chance.random() < 0.04:
             when = f"{today} 8:20"
-            made.events.append(
-                _event("service.completed", f"s{n}-{m}", contact, when, vehicle[0])
-            )
+            serviced = _event("service.completed", f"s{n}-{m}", contact, when, key)
+            made.events.append(serviced)
+
+
+def _days_ago(today: date, days: int) -> date:
+    return today - timedelta(days=days)
 
 
 def _lease(chance: random.Random, n: int, contact: str, today: date) -> Cells:
-    ends = today + timedelta(days=chance.choice((30, 45, 60, 75, 90, 100, 120)))
+    ends = today + timedelta(days=chance.choice(LEASE_DAYS))
     unit = f"{n % 9 + 1}{chance.choice('ABC')}"
     return (f"lease-{n}", contact, unit, "active", ends.isoformat())
 
@@ -252,25 +265,27 @@ def _event(
 
 
 def _orders(chance: random.Random, n: int, contact: str, today: date) -> list[Cells]:
-    """Some buy often and have stopped, some buy their coffee here, a few have ordered for the first time."""
+    """Some buy often and have stopped, some buy their coffee here, a few have ordered
+    for the first time."""
     found: list[Cells] = []
     count = chance.choices((0, 1, 4, 9), (50, 15, 25, 10))[0]
     last = chance.choice((2, 20, 60, 130, 150)) if n % 25 else 0
     for m in range(count):
-        when = f"{today - timedelta(days=last + 21 * m)} 10:15"
+        when = f"{_days_ago(today, last + 21 * m)} 10:15"
         total = f"{chance.choice((12, 28, 45, 90, 140))}.50"
         category = chance.choice(("coffee", "home"))
-        found.append(
-            _event("order.placed", f"o{n}-{m}", contact, when, "", total, category)
-        )
+        key = f"o{n}-{m}"
+        order = _event("order.placed", key, contact, when, "", total, category)
+        found.append(order)
     for m in range(chance.choice((0, 0, 3, 7, 9)) if chance.random() < 0.2 else 0):
-        when = f"{today - timedelta(days=m * 2)} 8:10"
+        when = f"{_days_ago(today, m * 2)} 8:10"
         found.append(_event("coffee.bought", f"k{n}-{m}", contact, when))
     return found
 
 
 def _contact(chance: random.Random, n: int, today: date) -> Cells:
-    """The first is Ana Morales, who has everything; the others are whoever chance makes them."""
+    """The first is Ana Morales, who has everything; the others are whoever chance makes
+    them."""
     ana = n == 0
     first, last = ("Ana", "Morales") if ana else _name(chance)
     country, zone, locale = HOMES[0] if ana else chance.choice(HOMES[:4] * 3 + HOMES)
@@ -282,7 +297,7 @@ def _contact(chance: random.Random, n: int, today: date) -> Cells:
     street = f"{n + 1} Elm Street, Springfield, IL 62701"
     return (
         "ana" if ana else f"c{n:03d}",
-        f"{_mailbox(first, last)}.{n}@example.com",
+        f"{_mailbox(first, last)}.{n}@{DOMAIN}",
         phone,
         first,
         last,
@@ -301,9 +316,15 @@ def _name(chance: random.Random) -> tuple[str, str]:
 
 
 def _answer(
-    chance: random.Random, answers: Sequence[str], weights: Sequence[int]
+    chance: random.Random,
+    answers: Sequence[str],
+    weights: Sequence[int],
 ) -> str:
     return chance.choices(answers, weights)[0]
+
+
+# RFC 2606 section 3: nobody has an address there, whom the demo could write to.
+DOMAIN = "example.com"
 
 
 def _mailbox(first: str, last: str) -> str:
@@ -312,20 +333,19 @@ def _mailbox(first: str, last: str) -> str:
 
 
 def _birthday(chance: random.Random, n: int, today: date) -> Birthday | None:
-    """Some are unknown, some come without their year, some fall on February 29; Ana's is next week."""
+    """Some are unknown, some come without their year, some fall on February 29; Ana's
+    is next week."""
     if n == 0:
         day = today + timedelta(days=7)
         return Birthday(day.month, day.day, 1990)
+    # Three years in four they are congratulated on another day.
     if n % 41 == 7:
         return Birthday(2, 29, 1992)
     if chance.random() < 0.15:
         return None
     day = date(2001, 1, 1) + timedelta(days=chance.randrange(365))
-    return Birthday(
-        day.month,
-        day.day,
-        None if chance.random() < 0.2 else chance.randint(1948, 2005),
-    )
+    year = None if chance.random() < 0.2 else chance.randint(1948, 2005)
+    return Birthday(day.month, day.day, year)
 
 
 def _vehicle(chance: random.Random, contact: str, m: int, today: date) -> Cells:
@@ -346,6 +366,7 @@ def _vehicle(chance: random.Random, contact: str, m: int, today: date) -> Cells:
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Path:
+    # `newline=""`, or on Windows each line would end twice.
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
         writer.writerow(columns)

@@ -39,33 +39,40 @@ ONCE = {f"{FOLDER}/settings.json": EDITOR, f"{FOLDER}/extensions.json": EXTENSIO
 @click.command()
 @pass_app
 def schema(app: App) -> None:
-    """Writes the JSON Schemas by which an editor completes and checks this workspace's files.
+    """Writes the JSON Schemas by which an editor completes and checks this workspace's
+    files.
 
     Example: drip schema
 
-    They know your topics, segments, coupons, fields, events and templates: run it again when those change.
-    `drip init` has set VS Code up to use them; it needs the extension YAML by Red Hat.
-    """
+    They know your topics, segments, coupons, fields, events and templates: run it again
+    when those change. `drip init` has set VS Code up to use them; it needs the
+    extension YAML by Red Hat."""
     for path in write_schemas(app.workspace()):
         say(f"{path} is written.")
 
 
 def write_schemas(workspace: Workspace) -> list[Path]:
-    """The schemas' files, and VS Code's settings where there are none. Raises DripError if they cannot be written."""
-    root, files = workspace.root, _schemas(workspace)
+    """The schemas' files, and VS Code's settings where there are none. Raises DripError
+    if they cannot be written."""
+    root = workspace.root
+    files = _schemas(workspace)
     for name, text in ONCE.items():
+        # Whoever has settings of their own would lose them.
         if not (root / name).exists():
             files[name] = text
     try:
         (root / FOLDER).mkdir(exist_ok=True)
         for name, text in files.items():
-            written = json.dumps(text, indent=2, ensure_ascii=False)
-            (root / name).write_text(f"{written}\n", "utf-8")
+            _write_json(root / name, text)
     except OSError as error:
-        raise DripError(
-            f"{error.filename} cannot be written: {error.strerror}."
-        ) from None
+        sentence = f"{error.filename} cannot be written: {error.strerror}."
+        raise DripError(sentence) from None
     return [root / name for name in files]
+
+
+def _write_json(path: Path, text: object) -> None:
+    written = json.dumps(text, indent=2, ensure_ascii=False)
+    path.write_text(f"{written}\n", "utf-8")
 
 
 def _schemas(workspace: Workspace) -> dict[str, object]:
@@ -87,6 +94,7 @@ def _events(workspace: Workspace) -> set[str]:
     found: set[str] = set()
     for counter in workspace.settings.counters.values():
         found |= {*counter.add, *counter.subtract, *counter.reset}
+    # Without one the schemas are still good: completing a file must not make a database.
     if is_missing(workspace.database_place()):
         return found
     with workspace.database(read_clock()) as database, database.read() as connection:

@@ -1,8 +1,8 @@
-"""What is printed, line by line: with `tables`, the only module of the command line that writes to the terminal.
+"""What is printed, line by line: with `tables`, the only module of the command line
+that writes to the terminal.
 
-Whatever a value holds, it neither steers the terminal nor begins a line of its own (`core.characters.shown`), and its brackets are
-no markup.
-"""
+Whatever a value holds, it neither steers the terminal nor begins a line of its own
+(`core.characters.shown`), and its brackets are no markup."""
 
 from __future__ import annotations
 
@@ -14,9 +14,14 @@ import click
 from drip.core.characters import json_text, shown
 from drip.errors import DripError, Problems
 
+# A line of `--json`, by its stable keys.
+JsonRow = dict[str, object]
+
 
 def say(*lines: str, err: bool = False, bold: bool = False) -> None:
     """Prints each as one line, to standard output or standard error."""
+    # A contact's name may hold an escape sequence, or a line break that makes a line of
+    # its own.
     for line in lines or ("",):
         click.secho(shown(line), err=err, bold=bold or None)
 
@@ -27,6 +32,7 @@ def print_json(row: Mapping[str, Any]) -> None:
 
 def sure(question: str) -> None:
     """Raises click.Abort unless the answer is yes."""
+    # On standard error: standard output may be a file, and nobody would see it.
     click.confirm(shown(question), abort=True, err=True)
 
 
@@ -34,7 +40,10 @@ def ask(question: str) -> str:
     """What is typed, unseen, and typed again."""
     return str(
         click.prompt(
-            shown(question), hide_input=True, confirmation_prompt=True, err=True
+            shown(question),
+            hide_input=True,
+            confirmation_prompt=True,
+            err=True,
         )
     )
 

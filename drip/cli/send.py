@@ -33,10 +33,18 @@ from drip.workspace import Workspace
 @click.argument("campaign")
 @click.argument("step", required=False)
 @click.option(
-    "--as", "contact", required=True, metavar="CONTACT", help="Whose facts fill it in."
+    "--as",
+    "contact",
+    required=True,
+    metavar="CONTACT",
+    help="Whose facts fill it in.",
 )
 @click.option(
-    "--to", "address", required=True, metavar="ADDRESS", help="Where the copy goes."
+    "--to",
+    "address",
+    required=True,
+    metavar="ADDRESS",
+    help="Where the copy goes.",
 )
 @now_option
 @pass_app
@@ -48,7 +56,8 @@ def send(
     address: str,
     now: str | None,
 ) -> None:
-    """Sends one test copy of a step, marked as such, outside of ledger, caps and consent.
+    """Sends one test copy of a step, marked as such, outside of ledger, caps and
+    consent.
 
     \b
     Example: drip send birthday --as ana --to me@example.com
@@ -62,6 +71,7 @@ def send(
         asked = _CopyRequest(campaign, step, contact)
         message = _written(workspace, database, asked, at)
         receipt = _handed_over(workspace, _marked(message, address))
+    # A no for good stays one; whatever else it was may be over in a minute.
     if not isinstance(receipt, Sent):
         again = "" if isinstance(receipt, Refused | Assigned) else "; try again"
         raise DripError(f"The copy was not sent: {receipt.answer}{again}.")
@@ -70,7 +80,8 @@ def send(
 
 @dataclass(frozen=True, slots=True)
 class _CopyRequest:
-    """Which step of which campaign (the first one, if none is named), and whose facts fill it in."""
+    """Which step of which campaign (the first one, if none is named), and whose facts
+    fill it in."""
 
     campaign: str
     step: str | None
@@ -78,11 +89,15 @@ class _CopyRequest:
 
 
 def _written(
-    workspace: Workspace, database: Database, asked: _CopyRequest, at: datetime
+    workspace: Workspace,
+    database: Database,
+    asked: _CopyRequest,
+    at: datetime,
 ) -> Message:
     """The message as the contact would get it. Raises DripError."""
     campaign = _campaign(workspace, asked.campaign)
     step = _step(campaign, asked.step)
+    # A text message costs money, and cannot be marked as a copy in its header.
     if "email" not in step.channels:
         raise DripError(
             f"`{step.id}` goes by {step.channels[0]}, and test copies go by e-mail.",
@@ -103,19 +118,28 @@ def _written(
 
 
 def _marked(message: Message, address: str) -> Message:
-    """A test copy, which nobody takes for the message itself: neither a reader nor a program that compares ids."""
-    number = int(read_clock().timestamp() * 1000)
+    """A test copy, which nobody takes for the message itself: neither a reader nor a
+    program that compares ids."""
     return replace(
         message,
         to=Mailbox("", address),
         subject=f"[Test] {message.subject}",
         headers={**message.headers, "X-Drip-Test": "yes"},
-        message_id=f"test.{number}.{message.message_id}",
+        message_id=_test_id(message),
     )
 
 
+def _test_id(message: Message) -> str:
+    # RFC 5322 section 3.6.4: unique. Many programs show one of two mails with the same
+    # id, and a second copy would seem not to have come.
+    number = int(read_clock().timestamp() * 1000)
+    return f"test.{number}.{message.message_id}"
+
+
 def _handed_over(workspace: Workspace, message: Message) -> Receipt:
-    """What its transport says of a message. Raises DripError if nothing can leave by it."""
+    """What its transport says of a message. Raises DripError if nothing can leave by
+    it."""
+    # Those of other channels may be open as well, and are closed with it.
     transports = workspace.transports()
     try:
         return transports[message.channel].send(message)
@@ -128,18 +152,19 @@ def _handed_over(workspace: Workspace, message: Message) -> Receipt:
 
 def _campaign(workspace: Workspace, name: str) -> Campaign:
     """Raises DripError for one that there is not, or that has errors."""
-    if name in workspace.loaded.broken:
-        raise DripError(
-            f"campaigns/{name}.yaml has errors.", help="`drip check` shows them"
-        )
-    known = workspace.loaded.campaigns
+    loaded = workspace.loaded
+    if name in loaded.broken:
+        sentence = f"campaigns/{name}.yaml has errors."
+        raise DripError(sentence, help="`drip check` shows them")
+    known = loaded.campaigns
     if name not in known:
         raise no_campaign(name, known)
     return known[name]
 
 
 def _step(campaign: Campaign, step_id: str | None) -> SendStep:
-    """The step of this id, or the first one that sends. Raises DripError for one that there is not."""
+    """The step of this id, or the first one that sends. Raises DripError for one that
+    there is not."""
     sends = {step.id: step for step in campaign.steps if isinstance(step, SendStep)}
     if step_id is None:
         return next(iter(sends.values()))

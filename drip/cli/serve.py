@@ -1,4 +1,5 @@
-"""`drip serve`: pages that links lead to, what providers and other programs post, and the operator's dashboard."""
+"""`drip serve`: pages that links lead to, what providers and other programs post, and
+the operator's dashboard."""
 
 from __future__ import annotations
 
@@ -24,16 +25,20 @@ if TYPE_CHECKING:
     from starlette.applications import Starlette
 
 Endpoint = tuple[str, int] | None
-# Connections of pages and dashboard together, and how few make no sense; of these an eighth is the dashboard's, so that whoever
-# floods the pages never locks an operator out.
+# Connections of pages and dashboard together, and how few make no sense; of these an
+# eighth is the dashboard's, so that whoever floods the pages never locks an operator
+# out.
 MOST_CONNECTIONS, LEAST_CONNECTIONS, DASHBOARD_SHARE = 1_000, 64, 8
-# Files for everything else. In the load test a daemon with pages has 35 open, and up to 62 of connections that are just being
-# closed; mail servers may have 20 connections each, the dashboard opens the database in processes of its own.
+# Files for everything else. In the load test a daemon with pages has 35 open, and up to
+# 62 of connections that are just being closed; mail servers may have 20 connections
+# each, the dashboard opens the database in processes of its own.
 RESERVED_FILES = 128
 
 
 def dashboard_endpoint(
-    context: click.Context, option: click.Parameter, text: str
+    context: click.Context,
+    option: click.Parameter,
+    text: str,
 ) -> Endpoint:
     """As `endpoint`; `off` for none."""
     return None if text == "off" else endpoint(context, option, text)
@@ -80,16 +85,17 @@ def serve(
     now: str | None,
     as_json: bool,
 ) -> None:
-    """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up), webhooks of mail providers, the API for
-    other programs; and, on a port of its own, the dashboard.
+    """Pages for recipients (unsubscribe, preferences, confirm, survey, sign-up),
+    webhooks of mail providers, the API for other programs; and, on a port of its own,
+    the dashboard.
 
     \b
     Example: drip serve
              drip serve --listen 0.0.0.0:8080
              drip serve --dashboard off
 
-    Put it behind a web server that speaks HTTPS for `public_url`. It runs beside `drip run`.
-    """
+    Put it behind a web server that speaks HTTPS for `public_url`. It runs beside `drip
+    run`."""
     log_to_stderr(as_json)
     workspace = app.workspace()
     clock = app.clock(workspace, now)
@@ -112,9 +118,10 @@ def served(
     behind: str,
     others: int = 0,
 ) -> Iterator[None]:
-    """The pages and the dashboard are served meanwhile, if that is wanted; `others` are connections that this process may have
-    besides. Raises DripError."""
+    """The pages and the dashboard are served meanwhile, if that is wanted; `others` are
+    connections that this process may have besides. Raises DripError."""
     most = _most_connections(RESERVED_FILES + others)
+    # Beside a daemon that serves nothing: it needs its files all the same.
     if pages is None:
         yield
         return
@@ -134,7 +141,8 @@ def served(
 
 @dataclass(frozen=True, slots=True)
 class _ServedApp:
-    """What makes an application, where it listens, with how many connections, and what is said of it."""
+    """What makes an application, where it listens, with how many connections, and what
+    is said of it."""
 
     make: Callable[..., Starlette]
     at: tuple[str, int]
@@ -143,7 +151,10 @@ class _ServedApp:
 
 
 def _servers(
-    public_url: str | None, pages: tuple[str, int], dashboard: Endpoint, most: int
+    public_url: str | None,
+    pages: tuple[str, int],
+    dashboard: Endpoint,
+    most: int,
 ) -> Iterator[_ServedApp]:
     """Those that are wanted. Raises DripError if that is none."""
     from drip.web import make_app
@@ -166,18 +177,26 @@ def _servers(
     if dashboard:
         where = f"http://{dashboard[0]}:{dashboard[1]}"
         yield _ServedApp(
-            make_dashboard, dashboard, few, f"The dashboard is at {where}."
+            make_dashboard,
+            dashboard,
+            few,
+            f"The dashboard is at {where}.",
         )
+
+
+def _too_few_files(files: int, least: int) -> DripError:
+    return DripError(
+        f"This process may have {files:,} files open at once, and drip needs {least}.",
+        help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the "
+        "systemd unit, `--ulimit nofile=1024` for Docker",
+    )
 
 
 def _most_connections(reserved: int) -> int:
-    """How many connections there may be at once, so that so many files are left for everything else. Raises DripError."""
-    files, least = raise_file_limit(), reserved + LEAST_CONNECTIONS
+    """How many connections there may be at once, so that so many files are left for
+    everything else. Raises DripError."""
+    files = raise_file_limit()
+    least = reserved + LEAST_CONNECTIONS
     if files < least:
-        raise DripError(
-            f"This process may have {files:,} files open at once, and drip needs "
-            f"{least}.",
-            help="allow more: `ulimit -n 1024` in the shell, `LimitNOFILE=1024` in the "
-            "systemd unit, `--ulimit nofile=1024` for Docker",
-        )
+        raise _too_few_files(files, least)
     return min(MOST_CONNECTIONS, files - reserved)

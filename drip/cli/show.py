@@ -1,4 +1,5 @@
-"""Pictures of a preview for the terminal: the calendar, what goes out, and what does not and why."""
+"""Pictures of a preview for the terminal: the calendar, what goes out, and what does
+not and why."""
 
 from __future__ import annotations
 
@@ -31,6 +32,7 @@ COLOURS = (
     "bright_cyan",
     "bright_magenta",
 )
+# WCAG 2.2 section 1.4.1: nothing is told by colour alone.
 MARKS = "●■▲◆★▼"
 WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 # How an outcome is drawn in a timeline; others are dim.
@@ -42,11 +44,13 @@ OUTCOME_STYLES = {
     "failed": "red",
 }
 WEEK = timedelta(days=7)
+DAYS_OF_WEEK = tuple(timedelta(days=n) for n in range(7))
 
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a preview shows: from when to when, in which zone, and the campaigns, by key with title."""
+    """What a preview shows: from when to when, in which zone, and the campaigns, by key
+    with title."""
 
     titles: Mapping[str, str]
     start: datetime
@@ -101,6 +105,7 @@ def _head(shown: Shown, found: Summary) -> Text:
 
 def _calendar(shown: Shown, found: Summary) -> TerminalTable:
     """Weeks by weekdays; each day with its messages per campaign."""
+    # A message counts on the day that its reader has, which at midnight is another one.
     counts: dict[date, Counter[str]] = defaultdict(Counter)
     for leaving in found.sent:
         day = shown.wall(leaving.at, leaving.zone).date()
@@ -109,7 +114,11 @@ def _calendar(shown: Shown, found: Summary) -> TerminalTable:
     first = min([shown.wall(shown.start).date(), *counts])
     last = max([shown.wall(shown.end).date(), *counts])
     table = TerminalTable(
-        lines=True, show_lines=True, padding=(0, 1), pad_edge=True, header_style="bold"
+        lines=True,
+        show_lines=True,
+        padding=(0, 1),
+        pad_edge=True,
+        header_style="bold",
     )
     add_columns(table, *WEEKDAYS, min_width=6)
     for week in _weeks(first, last):
@@ -121,11 +130,16 @@ def _calendar(shown: Shown, found: Summary) -> TerminalTable:
     return table
 
 
+def _monday(day: date) -> date:
+    # On which a week begins (ISO 8601).
+    return day - timedelta(days=day.weekday())
+
+
 def _weeks(first: date, last: date) -> Iterator[list[date]]:
     """From Monday to Sunday each, so that they hold these days."""
-    monday = first - timedelta(days=first.weekday())
+    monday = _monday(first)
     while monday <= last:
-        yield [monday + timedelta(days=n) for n in range(7)]
+        yield [monday + day for day in DAYS_OF_WEEK]
         monday += WEEK
 
 

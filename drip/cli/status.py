@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from itertools import islice
+from itertools import islice, starmap
 from pathlib import Path
 
 import click
 
 from drip.cli.context import App, json_option, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import ago, instant_or_none, instant_text, local_text
 from drip.engine.health import BACK_SPAN, Health, health
@@ -51,8 +51,9 @@ def status(app: App, as_json: bool) -> None:
 
 @dataclass(frozen=True, slots=True)
 class HouseStatus:
-    """What `drip status` has looked at. `holders` says who holds what, `keys` whose the held messages are, by contact number;
-    `exposed` is what other users of this machine can read."""
+    """What `drip status` has looked at. `holders` says who holds what, `keys` whose the
+    held messages are, by contact number; `exposed` is what other users of this machine
+    can read."""
 
     workspace: Workspace
     health: Health
@@ -63,7 +64,8 @@ class HouseStatus:
 
     @property
     def campaigns(self) -> list[str]:
-        """Those of the files, and others that somebody is in or has got something of."""
+        """Those of the files, and others that somebody is in or has got something
+        of."""
         counted = {campaign for campaign, _ in self.health.counts}
         return sorted({*self.workspace.loaded.campaigns, *self.health.inside, *counted})
 
@@ -74,12 +76,14 @@ class HouseStatus:
 
 def _looked_at(workspace: Workspace, database: Database, now: datetime) -> HouseStatus:
     found = health(database, now)
+    # One snapshot, so that each held message has the contact that it is for.
     with database.read() as connection:
         held = outbox.held(connection)
         numbers = {message.contact_id for message in held}
         contacts = contact_store.contacts_by_id(connection, numbers)
         holders = audit.holders(connection)
     keys = {number: contact.key for number, contact in contacts.items()}
+    # Bounded, since a workspace of papers can hold a hundred thousand files.
     exposed = list(islice(workspace.exposed(), MOST_EXPOSED))
     return HouseStatus(workspace, found, holders, held, keys, exposed)
 
@@ -87,7 +91,7 @@ def _looked_at(workspace: Workspace, database: Database, now: datetime) -> House
 # --- as JSON
 
 
-def _row(house: HouseStatus) -> dict[str, object]:
+def _row(house: HouseStatus) -> JsonRow:
     found = house.health
     return {
         "daemon": _daemon_row(found),
@@ -110,7 +114,7 @@ def _row(house: HouseStatus) -> dict[str, object]:
     }
 
 
-def _daemon_row(found: Health) -> dict[str, object] | None:
+def _daemon_row(found: Health) -> JsonRow | None:
     last = found.daemon
     if last is None:
         return None
@@ -122,14 +126,14 @@ def _daemon_row(found: Health) -> dict[str, object] | None:
     }
 
 
-def _holder_row(order: AuditRow | None, hold: Hold) -> dict[str, str | None]:
+def _holder_row(order: AuditRow | None, hold: Hold) -> JsonRow:
     """Who holds something, and why; drip itself, where it has a reason of its own."""
     if hold.reason or order is None:
         return {"by": "drip" if hold.reason else None, "why": hold.reason}
     return {"by": order.by, "why": order.why}
 
 
-def _left_alone_row(channel: LeftAlone) -> dict[str, object]:
+def _left_alone_row(channel: LeftAlone) -> JsonRow:
     return {
         "channel": channel.channel,
         "domain": channel.domain,
@@ -138,7 +142,7 @@ def _left_alone_row(channel: LeftAlone) -> dict[str, object]:
     }
 
 
-def _doubted_row(server: Doubted) -> dict[str, object]:
+def _doubted_row(server: Doubted) -> JsonRow:
     return {
         "channel": server.channel,
         "server": server.server,
@@ -146,7 +150,7 @@ def _doubted_row(server: Doubted) -> dict[str, object]:
     }
 
 
-def _alarm_row(alarm: Alarm) -> dict[str, object]:
+def _alarm_row(alarm: Alarm) -> JsonRow:
     return {
         "at": instant_text(alarm.at),
         "action": alarm.action,
@@ -185,6 +189,7 @@ def _daemon_sentence(found: Health) -> str:
     last, now = found.daemon, found.now
     if last is None:
         return "No daemon has run here yet; `drip run` starts one."
+    # One that was killed has said no last word, and its heartbeat is the last of it.
     if not found.running:
         how = "ended" if last.ended_at else "died; its last heartbeat was"
         when = ago(last.ended_at or last.heartbeat_at, now)
@@ -198,6 +203,7 @@ def _daemon_sentence(found: Health) -> str:
 
 def _exposed(paths: Sequence[Path]) -> Iterator[str]:
     """Says what is open to other users, if anything is."""
+    # One path is enough to act on, and `drip db protect` closes all of them.
     if paths:
         more = " and more" if len(paths) > 1 else ""
         yield (
@@ -230,6 +236,7 @@ def _holds(house: HouseStatus) -> Iterator[str]:
 
 
 def _servers(house: HouseStatus) -> Iterator[str]:
+    # Bounded: a list of a thousand domains would hide what else there is to say.
     for shut in house.health.left_alone[:MOST_ALARMS]:
         to = f" to {shut.domain}" if shut.domain else ""
         until = house.wall(shut.until)
@@ -243,9 +250,12 @@ def _servers(house: HouseStatus) -> Iterator[str]:
 
 def _alarms(found: Health) -> Iterator[str]:
     for alarm in found.alarms[:MOST_ALARMS]:
-        over = f", over {ago(alarm.ended_at, found.now)}" if alarm.ended_at else ""
-        when = ago(alarm.at, found.now)
-        yield f"Alarm {when}{over}: {alarm.sentence} [{alarm.action}]"
+        yield _alarm_sentence(alarm, found.now)
+
+
+def _alarm_sentence(alarm: Alarm, now: datetime) -> str:
+    over = f", over {ago(alarm.ended_at, now)}" if alarm.ended_at else ""
+    return f"Alarm {ago(alarm.at, now)}{over}: {alarm.sentence} [{alarm.action}]"
 
 
 def _campaigns(house: HouseStatus) -> TerminalTable:
@@ -268,22 +278,31 @@ def _campaigns(house: HouseStatus) -> TerminalTable:
 
 
 def _campaign_state(house: HouseStatus, name: str) -> str:
-    loaded = house.workspace.loaded
     if name in house.health.holds:
         return "held"
-    if name in loaded.campaigns:
-        return loaded.campaigns[name].status
+    return _state_of_file(house.workspace, name)
+
+
+def _state_of_file(workspace: Workspace, name: str) -> str:
+    loaded = workspace.loaded
+    campaign = loaded.campaigns.get(name)
+    if campaign:
+        return campaign.status
+    # Its file was deleted, and people are still in it: their runs go on.
     return "broken" if name in loaded.broken else "gone"
 
 
 def _back(found: Health) -> Iterator[str]:
     """`3 bounce (address-dead), 1 complaint`."""
-    named = [
-        f"{count:,} {kind} ({meaning})" if kind == "bounce" else f"{count:,} {kind}"
-        for kind, meaning, count in found.back
-    ]
+    named = ", ".join(starmap(_came_back, found.back))
     if named:
-        yield f"Came back in the last {BACK_SPAN.days} days: {', '.join(named)}."
+        yield f"Came back in the last {BACK_SPAN.days} days: {named}."
+
+
+def _came_back(kind: str, meaning: str, count: int) -> str:
+    # Of the others the kind says it all.
+    about = f" ({meaning})" if kind == "bounce" else ""
+    return f"{count:,} {kind}{about}"
 
 
 def _sign_ups(found: Health) -> Iterator[str]:

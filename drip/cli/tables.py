@@ -1,8 +1,8 @@
 """What is drawn: tables, pictures and bars, in colour where a person looks at them.
 
-Whatever a value holds, it neither steers the terminal nor begins a line of its own (`core.characters.shown`), and its brackets are
-no markup. Apart from `screen`, since rich takes longer to import than most commands have to say.
-"""
+Whatever a value holds, it neither steers the terminal nor begins a line of its own
+(`core.characters.shown`), and its brackets are no markup. Apart from `screen`, since
+rich takes longer to import than most commands have to say."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from rich.text import Text
 from drip.core.characters import shown
 
 __all__ = ["Group", "Padding", "RenderableType", "Text"]
+TO_THE_LEFT: dict[str, Any] = {"pad_edge": False, "title_justify": "left"}
 # Where nobody looks at it.
 WIDTH = 100
 
@@ -43,15 +44,19 @@ def stacked(*lines: Text, style: str = "") -> Text:
 
 
 class TerminalTable(RichTable):
-    """Cells and headings that are texts are one line each; `lines` draws it with lines between them."""
+    """Cells and headings that are texts are one line each; `lines` draws it with lines
+    between them."""
 
     def __init__(self, title: str = "", *, lines: bool = False, **options: Any) -> None:
         edges = box.SQUARE if lines else box.SIMPLE_HEAD
-        options = {"pad_edge": False, "title_justify": "left", **options}
-        super().__init__(box=edges, title=shown(title) if title else None, **options)
+        heading = shown(title) if title else None
+        super().__init__(box=edges, title=heading, **{**TO_THE_LEFT, **options})
 
     def add_column(
-        self, header: RenderableType = "", footer: RenderableType = "", **options: Any
+        self,
+        header: RenderableType = "",
+        footer: RenderableType = "",
+        **options: Any,
     ) -> None:
         super().add_column(_cell(header), footer, **options)
 
@@ -60,7 +65,10 @@ class TerminalTable(RichTable):
 
 
 def add_columns(
-    table: TerminalTable, *names: str, right: Collection[str] = (), **options: Any
+    table: TerminalTable,
+    *names: str,
+    right: Collection[str] = (),
+    **options: Any,
 ) -> None:
     """Columns by their headings; those that `right` names are of numbers."""
     for name in names:
@@ -74,9 +82,15 @@ def _cell(content: RenderableType | None) -> RenderableType:
 
 def draw(*parts: RenderableType) -> None:
     """Prints tables and words, in colour where a person looks at it."""
+    # In a file or a pipe the width must not depend on the terminal that it was made in.
     width = None if sys.stdout.isatty() else WIDTH
+    # Without markup, a campaign named `[red]` is drawn by its name.
     console = Console(
-        highlight=False, markup=False, emoji=False, width=width, soft_wrap=False
+        highlight=False,
+        markup=False,
+        emoji=False,
+        width=width,
+        soft_wrap=False,
     )
     for part in parts:
         console.print(part)

@@ -11,7 +11,7 @@ import click
 from drip import papers, private
 from drip.cli.context import App, app_of, json_option, now_option, pass_app
 from drip.cli.ordering import ordering, why_option
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw
 from drip.cli.texts import instant_or_none, instant_text
 from drip.commands.settling import TASK_ENDS, TaskEnd, settle_task
@@ -44,15 +44,22 @@ TASK_NUMBER = click.IntRange(1, 2**31)
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--all", "everything", is_flag=True, help="Those that are done or dropped too."
+    "--all",
+    "everything",
+    is_flag=True,
+    help="Those that are done or dropped too.",
 )
 @click.option("--assign-to", metavar="WHO", help="Only those of one desk.")
 @json_option
 @click.pass_context
 def tasks(
-    context: click.Context, everything: bool, assign_to: str | None, as_json: bool
+    context: click.Context,
+    everything: bool,
+    assign_to: str | None,
+    as_json: bool,
 ) -> None:
-    """Work that campaigns give to people: the list, done with an outcome, export and import.
+    """Work that campaigns give to people: the list, done with an outcome, export and
+    import.
 
     \b
     Example: drip tasks --assign-to service-desk
@@ -62,10 +69,7 @@ def tasks(
     if context.invoked_subcommand:
         return
     states = ("open", *TASK_ENDS) if everything else ("open",)
-    with (
-        app_of(context).opened(None) as (_, database, _),
-        database.read() as connection,
-    ):
+    with app_of(context).reading() as (_, connection):
         found = store.listed(connection, states, assign_to)
     if as_json:
         for task in found:
@@ -80,6 +84,7 @@ def _table(found: Sequence[Work]) -> TerminalTable:
     names = ("Task", "Due", "Who does it", "What", "For", "Reach them", "State")
     add_columns(table, *names, overflow="fold")
     for task in found:
+        # In bold too: whoever sees no red sees that.
         urgent = task.priority > URGENT and task.state == "open"
         table.add_row(
             str(task.number),
@@ -94,7 +99,7 @@ def _table(found: Sequence[Work]) -> TerminalTable:
     return table
 
 
-def _task_row(task: Work) -> dict[str, object]:
+def _task_row(task: Work) -> JsonRow:
     return {
         "task": task.number,
         "title": task.title,
@@ -119,7 +124,11 @@ def _task_row(task: Work) -> dict[str, object]:
 @now_option
 @pass_app
 def done(
-    app: App, number: int, outcome: str | None, why: str | None, now: str | None
+    app: App,
+    number: int,
+    outcome: str | None,
+    why: str | None,
+    now: str | None,
 ) -> None:
     """Settles a task. Campaigns see it as the event `task.done`.
 
@@ -136,7 +145,11 @@ def done(
 @now_option
 @pass_app
 def drop(
-    app: App, number: int, outcome: str | None, why: str | None, now: str | None
+    app: App,
+    number: int,
+    outcome: str | None,
+    why: str | None,
+    now: str | None,
 ) -> None:
     """Takes a task off the list without doing it.
 
@@ -162,15 +175,22 @@ def _settle(
 @click.argument("file", type=click.Path(path_type=Path))
 @pass_app
 def export(app: App, file: Path) -> None:
-    """Writes the open tasks as CSV: a call list, whose columns `state` and `outcome` come back with `import`.
+    """Writes the open tasks as CSV: a call list, whose columns `state` and `outcome`
+    come back with `import`.
 
     Example: drip tasks export calls.csv
     """
-    with app.opened(None) as (workspace, database, _), database.read() as connection:
+    with app.reading() as (workspace, connection):
         found = store.listed(connection, ("open",))
+    # First: a file that nobody notes keeps its people when they are erased.
     papers.note(workspace.root / OWN, file)
+    # Names and phone numbers: for whoever calls, and for no other user of the machine.
     with open(
-        file, "w", newline="", encoding=ENCODING, opener=private.opener
+        file,
+        "w",
+        newline="",
+        encoding=ENCODING,
+        opener=private.opener,
     ) as opened:
         write_sheet(opened, COLUMNS, map(_cells, found))
     say(f"{len(found)} task(s) are in {file}.")
@@ -201,7 +221,8 @@ def _cells(task: Work) -> tuple[object, ...]:
 @now_option
 @pass_app
 def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
-    """Takes outcomes back: rows of `export` with a `state` (done or dropped) or an `outcome`.
+    """Takes outcomes back: rows of `export` with a `state` (done or dropped) or an
+    `outcome`.
 
     Example: drip tasks import calls.csv
     """
@@ -219,6 +240,7 @@ def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
                 number, end, outcome = _settlement(row)
                 settle_task(connection, workspace.settings, order, number, end, outcome)
                 settled += 1
+            # The others are kept: a call list comes back with a typing mistake or two.
             except DripError as error:
                 wrong.append(f"line {row.line}: {error.sentence}")
     say(f"{settled} task(s) settled.")
@@ -228,13 +250,17 @@ def import_(app: App, file: Path, why: str | None, now: str | None) -> None:
 
 
 def _is_filled_in(row: Row) -> bool:
+    # Whoever was not called has neither, and the task stays open.
     return bool(_cell(row, "state") or _cell(row, "outcome"))
 
 
 def _settlement(row: Row) -> tuple[int, TaskEnd, str | None]:
-    """The task of a row, how it ended, and what came of it. Raises DripError for a row that does not say so."""
-    number, state = _cell(row, "task"), _cell(row, "state")
+    """The task of a row, how it ended, and what came of it. Raises DripError for a row
+    that does not say so."""
+    number = _cell(row, "task")
+    state = _cell(row, "state")
     ends: dict[str, TaskEnd] = {"": "done", "done": "done", "dropped": "dropped"}
+    # A longer one may not fit the database's integers.
     if not re.fullmatch("[0-9]{1,9}", number) or state not in ends:
         raise DripError(f"`{number}` with `{state}` is no task that is done or dropped")
     return int(number), ends[state], _cell(row, "outcome") or None

@@ -9,14 +9,16 @@ from pathlib import Path
 import click
 
 from drip.cli.context import App, json_option, no_campaign, pass_app
-from drip.cli.screen import print_json, say
+from drip.cli.screen import JsonRow, print_json, say
 from drip.cli.tables import TerminalTable, add_columns, draw, words
 from drip.errors import Problems
 from drip.language.updating import with_expectations
 from drip.preview.testing import Result, Stage, TimelineEntry
 from drip.workspace import Workspace
 
-# Of a line that both sides have, of one that is missing, and of one too many: its sign and how it is drawn.
+PASSED, FAILED = ("✓ ", "green"), ("✗ ", "red")
+# Of a line that both sides have, of one that is missing, and of one too many: its sign
+# and how it is drawn.
 BOTH, MISSING, EXTRA = (" ", ""), ("-", "red"), ("+", "yellow")
 
 
@@ -30,7 +32,8 @@ BOTH, MISSING, EXTRA = (" ", ""), ("-", "red"), ("+", "yellow")
 @json_option
 @pass_app
 def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> None:
-    """Plays the `tests:` of the campaign files on a virtual clock. Nothing is sent, no database is touched.
+    """Plays the `tests:` of the campaign files on a virtual clock. Nothing is sent, no
+    database is touched.
 
     \b
     Example: drip test
@@ -56,7 +59,8 @@ def test(app: App, campaigns: tuple[str, ...], update: bool, as_json: bool) -> N
 
 
 def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Result]]:
-    """Every test of these campaigns (all, if none are named), by campaign. Raises DripError for unknown or broken ones."""
+    """Every test of these campaigns (all, if none are named), by campaign. Raises
+    DripError for unknown or broken ones."""
     known = workspace.loaded.campaigns
     _refuse_unreadable(workspace, campaigns)
     stage = Stage(workspace.settings, workspace.templates)
@@ -72,7 +76,8 @@ def play(workspace: Workspace, campaigns: tuple[str, ...]) -> list[tuple[str, Re
 
 
 def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
-    """Raises Problems for a broken campaign among these (any, if none are named), DripError for one that there is not."""
+    """Raises Problems for a broken campaign among these (any, if none are named),
+    DripError for one that there is not."""
     loaded = workspace.loaded
     for name in campaigns:
         if name in loaded.broken:
@@ -83,6 +88,7 @@ def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
             )
         if name not in loaded.campaigns:
             raise no_campaign(name, loaded.campaigns)
+    # Or a file with a mistake would pass for one whose tests pass.
     if loaded.broken and not campaigns:
         raise Problems(
             problem for problem in loaded.problems if problem.level == "error"
@@ -90,7 +96,7 @@ def _refuse_unreadable(workspace: Workspace, campaigns: Sequence[str]) -> None:
 
 
 def _draw(key: str, result: Result) -> None:
-    mark = ("✓ ", "green") if result.passed else ("✗ ", "red")
+    mark = PASSED if result.passed else FAILED
     draw(words(mark, f"{key}: {result.test.name}"))
     if not result.passed:
         draw(_side_by_side(result))
@@ -121,7 +127,7 @@ def _cell(line: TimelineEntry | None) -> str:
     return f"{line.wall:%Y-%m-%d} {line.wall:%-H:%M}  {line.text}" if line else ""
 
 
-def _row(key: str, result: Result) -> dict[str, object]:
+def _row(key: str, result: Result) -> JsonRow:
     return {
         "campaign": key,
         "test": result.test.name,
@@ -132,7 +138,7 @@ def _row(key: str, result: Result) -> dict[str, object]:
     }
 
 
-def _line_row(line: TimelineEntry) -> dict[str, object]:
+def _line_row(line: TimelineEntry) -> JsonRow:
     return {
         "at": line.wall.isoformat(timespec="minutes"),
         "line": line.text,

@@ -8,6 +8,7 @@ from typing import Any
 from drip.core.calendar import local, zone
 from drip.storage.reading.ledger import LedgerRow
 
+# ISO 8601 without its `T`: sorts as it is, and is the same in every language.
 CLOCK_FORMAT = "%Y-%m-%d %H:%M"
 # In seconds.
 SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
@@ -15,6 +16,7 @@ SPANS = ((86_400, "day"), (3_600, "hour"), (60, "minute"), (1, "second"))
 
 def entry_row(entry: LedgerRow, timezone: str) -> dict[str, Any]:
     """A line of the ledger with the stable keys of `--json`."""
+    # On the contact's own clock: "at 9" is nine in the morning where they live.
     wall = entry.at.astimezone(zone(entry.zone or timezone))
     return {
         "at": instant_text(entry.at),
@@ -53,11 +55,22 @@ def local_or_never(at: datetime | None, zone_name: str) -> str:
     return local_text(at, zone_name) if at else "never"
 
 
+def change_text(before: datetime | None, after: datetime | None, zone_name: str) -> str:
+    """`2026-11-22 09:00 → never`: when something would happen, and when it does now."""
+    was = local_or_never(before, zone_name)
+    return f"{was} → {local_or_never(after, zone_name)}"
+
+
 def ago(then: datetime, now: datetime) -> str:
     """`3 minutes ago`."""
+    # Another machine's clock, which wrote it, may be a little ahead of this one's.
     passed = max(now - then, timedelta(0)).total_seconds()
     for length, word in SPANS:
         number = int(passed // length)
         if number:
-            return f"{number} {word}{'s' if number > 1 else ''} ago"
+            return f"{_counted(number, word)} ago"
     return "just now"
+
+
+def _counted(number: int, word: str) -> str:
+    return f"{number} {word}s" if number > 1 else f"{number} {word}"

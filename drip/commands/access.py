@@ -1,4 +1,5 @@
-"""Who comes in: programs by tokens, operators by passwords, and links by the keys that sign them."""
+"""Who comes in: programs by tokens, operators by passwords, and links by the keys that
+sign them."""
 
 from __future__ import annotations
 
@@ -19,14 +20,19 @@ TOKEN_BYTES = 32
 
 
 def add_key(
-    connection: Connection, order: Order, name: str, scopes: Collection[str]
+    connection: Connection,
+    order: Order,
+    name: str,
+    scopes: Collection[str],
 ) -> str:
-    """A new token, of which only a hash is kept. Raises DripError for a name that is taken or hides a character."""
+    """A new token, of which only a hash is kept. Raises DripError for a name that is
+    taken or hides a character."""
     if hidden := hidden_in(name):
         raise DripError(
             f"The name holds the character {hidden}, which nobody can see.",
             help="type it anew",
         )
+    # Begins with a word of its own, by which scanners find a token in public code.
     token = f"drip_{secrets.token_urlsafe(TOKEN_BYTES)}"
     if not api_keys.add(connection, name, token, tuple(scopes), order.at):
         raise DripError(
@@ -47,7 +53,8 @@ def revoke_key(connection: Connection, order: Order, name: str) -> None:
 
 
 def rotate_link_keys(connection: Connection, order: Order, *, leaked: bool) -> int:
-    """New links are signed by a new key. Those signed by the old ones stay good, unless these have `leaked`; how many are gone."""
+    """New links are signed by a new key. Those signed by the old ones stay good, unless
+    these have `leaked`; how many are gone."""
     gone = drop_link_keys(connection) if leaked else 0
     add_link_key(connection, order.at)
     note(connection, order, "keys rotate --leaked" if leaked else "keys rotate")
@@ -55,7 +62,10 @@ def rotate_link_keys(connection: Connection, order: Order, *, leaked: bool) -> i
 
 
 def add_operator(
-    connection: Connection, order: Order, name: str, password_hash: str
+    connection: Connection,
+    order: Order,
+    name: str,
+    password_hash: str,
 ) -> None:
     """Lets somebody in. Raises DripError for a name that cannot be one, or is taken."""
     refuse_name(name)
@@ -76,15 +86,20 @@ def refuse_name(name: str) -> None:
 
 
 def set_password(
-    connection: Connection, order: Order, name: str, password_hash: str
+    connection: Connection,
+    order: Order,
+    name: str,
+    password_hash: str,
 ) -> None:
-    """Sets another password; whoever is logged in by the old one is logged out. Raises DripError for a name that is unknown."""
+    """Sets another password; whoever is logged in by the old one is logged out. Raises
+    DripError for a name that is unknown."""
     _refuse_unknown(operators.set_password(connection, name, password_hash), name)
     note(connection, order, "operators password", name)
 
 
 def remove_operator(connection: Connection, order: Order, name: str) -> None:
-    """Lets somebody in no more, and logs them out. Raises DripError for a name that is unknown."""
+    """Lets somebody in no more, and logs them out. Raises DripError for a name that is
+    unknown."""
     _refuse_unknown(operators.remove(connection, name), name)
     note(connection, order, "operators remove", name)
 

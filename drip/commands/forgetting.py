@@ -1,4 +1,5 @@
-"""Erasing a person: out of the papers that were written here, and out of the database."""
+"""Erasing a person: out of the papers that were written here, and out of the
+database."""
 
 from __future__ import annotations
 
@@ -15,12 +16,15 @@ BY_THEMSELVES = "the person"
 
 
 def forget(
-    database: Database, own_folder: Path, order: Order, contact_id: int
+    database: Database,
+    own_folder: Path,
+    order: Order,
+    contact_id: int,
 ) -> list[Path]:
     """Erases a person. `own_folder` is the workspace's `.drip`, which knows the papers.
 
-    Returns papers that cannot be written anew. What is left in other files is cleared afterwards (`Workspace.clear`).
-    """
+    Returns papers that cannot be written anew. What is left in other files is cleared
+    afterwards (`Workspace.clear`)."""
     with database.read() as connection:
         contact = contacts_by_id(connection, [contact_id])[contact_id]
         addresses = erasing.addresses_of(connection, contact)

@@ -16,7 +16,8 @@ LONGEST_BY, LONGEST_WHY = 100, 500
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """Who orders something, when, and why; `why` is None where nobody asked. Both texts are cut and freed of what hides."""
+    """Who orders something, when, and why; `why` is None where nobody asked. Both texts
+    are cut and freed of what hides."""
 
     by: str
     at: datetime
@@ -35,5 +36,6 @@ def note(
     about: str | None = None,
     contact_id: int | None = None,
 ) -> None:
-    """Leaves the row that says what was ordered. The transaction is that of the change."""
+    """Leaves the row that says what was ordered. The transaction is that of the
+    change."""
     audit.record(connection, order.at, order.by, command, about, contact_id, order.why)

@@ -1,7 +1,8 @@
-"""What people say by the links of their messages: topics on and off, a subscription confirmed, a survey answered.
+"""What people say by the links of their messages: topics on and off, a subscription
+confirmed, a survey answered.
 
-A link proves whom it was written for (`core.token`). Saying a thing twice changes nothing.
-"""
+A link proves whom it was written for (`core.token`). Saying a thing twice changes
+nothing."""
 
 from __future__ import annotations
 
@@ -32,7 +33,7 @@ from drip.storage.people import (
     pauses,
     sign_ups,
 )
-from drip.storage.people.consents import Consent
+from drip.storage.people.consents import Consent, Word
 from drip.storage.people.contacts import Contact, address_of
 from drip.storage.sending import deliveries, links, outbox
 from drip.storage.sending.deliveries import Delivery
@@ -42,21 +43,24 @@ from drip.storage.sending.outbox import OutboxMessage
 PAUSE = timedelta(days=30)
 PAUSED = "preferences page"
 COMMENT_LENGTH, NAME_LENGTH = 2_000, 60
-# How many requests of an address for one topic are taken, so that nobody's inbox is filled by strangers: one in an hour, and
-# two in a week for a topic that asks back.
+# How many requests of an address for one topic are taken, so that nobody's inbox is
+# filled by strangers: one in an hour, and two in a week for a topic that asks back.
 ASK_AGAIN, LATELY, MOST_ASKED = timedelta(hours=1), timedelta(days=7), 2
-# How long a sign-up can be confirmed, unless the campaign that asks for it waits for another time.
+# How long a sign-up can be confirmed, unless the campaign that asks for it waits for
+# another time.
 UNCONFIRMED = timedelta(days=7)
 # Of an answer that was sent as the page was left.
 UNFINISHED = "unfinished"
 # In digits.
 LONGEST_SCORE = 3
-# Programs that look for viruses follow links as a mail comes in, and all of them at once.
+# Programs that look for viruses follow links as a mail comes in, and all of them at
+# once.
 AT_ONCE, TOGETHER, MANY = timedelta(seconds=3), timedelta(seconds=10), 3
 
 
 def contact_of(connection: Connection, link: Link) -> Contact | None:
-    """Whom a link was written for; None for somebody who is not here any more, or was erased."""
+    """Whom a link was written for; None for somebody who is not here any more, or was
+    erased."""
     found = contacts.contacts_by_id(connection, [link.contact]).get(link.contact)
     return found if found and found.erased_at is None else None
 
@@ -84,7 +88,8 @@ def unsubscribe(
         for topic in topics
         for channel in channels
     ]
-    # Of what was never said yes to nothing has to be taken back, but a no stays when a yes is imported later.
+    # Of what was never said yes to nothing has to be taken back, but a no stays when a
+    # yes is imported later.
     _record(connection, contact, said, source, now)
 
 
@@ -95,11 +100,11 @@ def confirm(
     now: datetime,
     proof: Mapping[str, str],
 ) -> bool:
-    """Confirms a subscription (double opt-in), once; whether there is still somebody to confirm it. The campaign that asked
-    hears of it as an event.
+    """Confirms a subscription (double opt-in), once; whether there is still somebody to
+    confirm it. The campaign that asked hears of it as an event.
 
-    `proof` is what is kept of it: the address of the computer, the hash of the exact words.
-    """
+    `proof` is what is kept of it: the address of the computer, the hash of the exact
+    words."""
     contact = contact_of(connection, link)
     if contact is None or link.topic is None:
         return False
@@ -121,7 +126,8 @@ def answer(
     *,
     finished: bool = True,
 ) -> int | None:
-    """Answers a survey by the link's detail, `survey:score`; the score that counts now, None for a survey that is no more.
+    """Answers a survey by the link's detail, `survey:score`; the score that counts now,
+    None for a survey that is no more.
 
     Only what was left unfinished can be said anew; a comment may come later.
     """
@@ -130,14 +136,7 @@ def answer(
         return None
     survey, score = asked
     key = f"{survey}-{link.run}-{contact.id}"
-    said = " ".join(without_hidden(comment).split())[:COMMENT_LENGTH]
-    fields = {
-        "survey": survey,
-        "score": str(score),
-        "comment": said,
-        UNFINISHED: "" if finished else "yes",
-    }
-    fields = _known(fields)
+    fields = _answer_fields(survey, score, comment, finished=finished)
     event = _event(contact, ANSWERED, key, now, fields)
     if not take_events(connection, settings, [event]):
         before = events.fields_of(connection, ANSWERED, key)
@@ -151,15 +150,39 @@ def answer(
     return int(fields["score"])
 
 
+def _answer_fields(
+    survey: str,
+    score: int,
+    comment: str,
+    *,
+    finished: bool,
+) -> dict[str, str]:
+    fields = {
+        "survey": survey,
+        "score": str(score),
+        "comment": _one_line(comment)[:COMMENT_LENGTH],
+        UNFINISHED: "" if finished else "yes",
+    }
+    return _known(fields)
+
+
+def _one_line(text: str) -> str:
+    # Anybody can type it in, and operators read it in a terminal and in mails.
+    return " ".join(without_hidden(text).split())
+
+
 def _said_anew(
     before: Mapping[str, str], fields: Mapping[str, str]
 ) -> Mapping[str, str] | None:
-    """What an answer says from now on, of whom there is one `before`; None if that one stays."""
+    """What an answer says from now on, of whom there is one `before`; None if that one
+    stays."""
     if UNFINISHED in before:
         return fields
-    if "comment" in fields and "comment" not in before:
-        return {**before, "comment": fields["comment"]}
-    return None
+    comment = fields.get("comment")
+    # What was said once stays: whoever gets the link later could take it back.
+    if comment is None or "comment" in before:
+        return None
+    return {**before, "comment": comment}
 
 
 def seen(
@@ -205,15 +228,20 @@ def seen(
 def _sent_by(connection: Connection, link: Link) -> OutboxMessage | None:
     """The message that a link was in, if it has left."""
     for message in outbox.of_runs(connection, [link.run]):
+        # Without the time at which it left nobody can say whether a click came too soon.
         if message.step == link.detail and message.sent_at:
             return message
     return None
 
 
 def _is_machine(
-    connection: Connection, message: OutboxMessage, name: str, now: datetime
+    connection: Connection,
+    message: OutboxMessage,
+    name: str,
+    now: datetime,
 ) -> bool:
-    """Whether it was a program that looks for viruses: too soon, by the trap, or many links at once."""
+    """Whether it was a program that looks for viruses: too soon, by the trap, or many
+    links at once."""
     assert message.sent_at
     if name == TRAP or now - message.sent_at < AT_ONCE:
         return True
@@ -224,7 +252,11 @@ def _is_machine(
 
 
 def _event(
-    contact: Contact, name: str, key: str, now: datetime, fields: Mapping[str, str]
+    contact: Contact,
+    name: str,
+    key: str,
+    now: datetime,
+    fields: Mapping[str, str],
 ) -> EventRow:
     """Something that a contact did by a link."""
     return {
@@ -243,17 +275,20 @@ def _known(fields: Mapping[str, str]) -> dict[str, str]:
 
 
 def asked_by(settings: Settings, link: Link) -> tuple[str, int] | None:
-    """The survey and the score that a link answers with; None for one that there is not any more."""
+    """The survey and the score that a link answers with; None for one that there is not
+    any more."""
     survey, _, text = (link.detail or "").partition(":")
     if not text.isdecimal() or len(text) > LONGEST_SCORE:
         return None
+    # In a mail that was sent long ago: the survey may have other scores by now.
     score = int(text)
     return (survey, score) if score in settings.scores(survey) else None
 
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """One topic on one channel: whether it is on, and since when by the contact's own word (None: nobody has said anything)."""
+    """One topic on one channel: whether it is on, and since when by the contact's own
+    word (None: nobody has said anything)."""
 
     topic: str
     channel: str
@@ -262,19 +297,16 @@ class Choice:
 
 
 def choices(
-    connection: Connection, settings: Settings, contact: Contact
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
 ) -> list[Choice]:
-    """All topics, on the channels that the workspace has and the contact can be reached by."""
-    words = {
-        (word.topic, word.channel): word
-        for word in consents.latest(connection, contact.id)
-    }
+    """All topics, on the channels that the workspace has and the contact can be reached
+    by."""
+    latest = consents.latest(connection, contact.id)
+    words = {(word.topic, word.channel): word for word in latest}
     implied = not _signed_up(connection, contact)
-    channels = [
-        channel
-        for channel in CHANNELS
-        if channel in settings.transports and address_of(contact, channel)
-    ]
+    channels = _channels_to(contact, settings)
     found = []
     for topic in settings.topics.values():
         unsaid = topic.opt_in == "implied" and implied
@@ -283,6 +315,15 @@ def choices(
             on, since = (word.given, word.at) if word else (unsaid, None)
             found.append(Choice(topic.key, channel, on, since))
     return found
+
+
+def _channels_to(contact: Contact, settings: Settings) -> list[str]:
+    # What cannot reach them is no choice: a switch that does nothing would mislead.
+    return [
+        channel
+        for channel in CHANNELS
+        if channel in settings.transports and address_of(contact, channel)
+    ]
 
 
 def choose(
@@ -294,7 +335,8 @@ def choose(
     proof: Mapping[str, str],
 ) -> None:
     """Topics and channels that are wanted are on, all others off."""
-    # Of a sign-up every word is kept: what nobody implied yet is not to be on once the contact is an ordinary one.
+    # Of a sign-up every word is kept: what nobody implied yet is not to be on once the
+    # contact is an ordinary one.
     every = _signed_up(connection, contact)
     said = []
     for choice in choices(connection, settings, contact):
@@ -303,12 +345,16 @@ def choose(
             said.append(Consent(contact.id, choice.topic, choice.channel, on, now))
     _record(connection, contact, said, "preferences", now, proof)
     if wanted:
-        # Whoever has the link has the mailbox. A mere no leaves a stranger's address what it is.
+        # Whoever has the link has the mailbox. A mere no leaves a stranger's address
+        # what it is.
         sign_ups.make_ordinary(connection, [contact.id])
 
 
 def speak(
-    connection: Connection, settings: Settings, contact: Contact, locale: str
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    locale: str,
 ) -> None:
     """The contact reads this language from now on."""
     if contact.locale != locale:
@@ -317,16 +363,26 @@ def speak(
 
 
 def pause(
-    connection: Connection, settings: Settings, contact: Contact, now: datetime
+    connection: Connection,
+    settings: Settings,
+    contact: Contact,
+    now: datetime,
 ) -> None:
     """Nothing about any topic for a while."""
     until = now + PAUSE
-    rows = [
-        {"contact_id": contact.id, "topic": topic, "until": until, "place": PAUSED}
-        for topic in settings.topics
-    ]
+    rows = [_pause_row(contact, topic, until) for topic in settings.topics]
     pauses.pause(connection, rows)
     _look_again(connection, contact)
+
+
+def _pause_row(contact: Contact, topic: str, until: datetime) -> dict[str, object]:
+    return {
+        "contact_id": contact.id,
+        "topic": topic,
+        "until": until,
+        # Under this name only the contact ends it: a campaign has pauses of its own.
+        "place": PAUSED,
+    }
 
 
 def go_on(connection: Connection, contact: Contact) -> None:
@@ -336,7 +392,9 @@ def go_on(connection: Connection, contact: Contact) -> None:
 
 
 def paused_until(
-    connection: Connection, contact: Contact, now: datetime
+    connection: Connection,
+    contact: Contact,
+    now: datetime,
 ) -> datetime | None:
     """Until when the contact has paused everything, if so."""
     until = pauses.paused_from(connection, contact.id, PAUSED)
@@ -353,12 +411,18 @@ def sign_up(
     now: datetime,
     proof: Mapping[str, str],
 ) -> None:
-    """Somebody asks for a topic, maybe with another one's address. A `double` topic's campaign asks back (the event
-    `TOPIC.requested`), a `single` one is on at once, but for whoever has said no to it: that is theirs alone to take back. Whoever
-    was not known before stays a sign-up (`storage.people.sign_ups`)."""
+    """Somebody asks for a topic, maybe with another one's address. A `double` topic's
+    campaign asks back (the event `TOPIC.requested`), a `single` one is on at once, but
+    for whoever has said no to it: that is theirs alone to take back. Whoever was not
+    known before stays a sign-up (`storage.people.sign_ups`)."""
     double = settings.topics[topic].opt_in == "double"
     contact = contacts.contact_by_email(connection, email) or _stranger(
-        connection, settings, email, first_name, locale, now
+        connection,
+        settings,
+        email,
+        first_name,
+        locale,
+        now,
     )
     if not double and _said_no(connection, contact, topic):
         return
@@ -375,20 +439,28 @@ def sign_up(
 
 
 def _asked_enough(
-    connection: Connection, contact: Contact, name: str, double: bool, now: datetime
+    connection: Connection,
+    contact: Contact,
+    name: str,
+    double: bool,
+    now: datetime,
 ) -> bool:
     """Whether nobody's inbox is to be filled by one request more."""
     asked = events.events_of(connection, [contact.id], [name]).get(contact.id, [])
     if asked and now - asked[-1].at < ASK_AGAIN:
         return True
+    # A topic without a question sends nothing back, and fills nobody's inbox.
     lately = [event for event in asked if now - event.at < LATELY]
     return double and len(lately) >= MOST_ASKED
 
 
 def _said_no(connection: Connection, contact: Contact, topic: str) -> bool:
-    no = (topic, "email", False)
-    words = consents.latest(connection, contact.id)
-    return any((word.topic, word.channel, word.given) == no for word in words)
+    latest = consents.latest(connection, contact.id)
+    return any(_is_no_by_mail(word, topic) for word in latest)
+
+
+def _is_no_by_mail(word: Word, topic: str) -> bool:
+    return (word.topic, word.channel, word.given) == (topic, "email", False)
 
 
 def _stranger(
@@ -406,7 +478,7 @@ def _stranger(
         # The key is taken by somebody with another address.
         key = f"{key}-{now:%Y%m%d%H%M%S}"
     contact = Contact(key, email, locale=locale)
-    name = " ".join(without_hidden(first_name).split())[:NAME_LENGTH]
+    name = _one_line(first_name)[:NAME_LENGTH]
     if name and "first_name" in settings.fields["contact"]:
         contact.attributes["first_name"] = name
     contacts.save_contacts(connection, [contact], date_fields(settings, "contact"))

@@ -1,8 +1,9 @@
-"""Codes: redeeming one, once, at the till or by the shop's own program; and adding a list of them."""
+"""Codes: redeeming one, once, at the till or by the shop's own program; and adding a
+list of them."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -25,7 +26,8 @@ LONGEST_CODE = 100
 
 @dataclass(frozen=True, slots=True)
 class Redeemed:
-    """A code that is redeemed now: of which coupon, good for what, given to whom (the contact's key)."""
+    """A code that is redeemed now: of which coupon, good for what, given to whom (the
+    contact's key)."""
 
     code: str
     coupon: str
@@ -34,9 +36,13 @@ class Redeemed:
 
 
 def redeem(
-    connection: Connection, settings: Settings, order: Order, code: str
+    connection: Connection,
+    settings: Settings,
+    order: Order,
+    code: str,
 ) -> Redeemed:
-    """Raises DripError for a code that there is not, that was redeemed before, or that is good no more."""
+    """Raises DripError for a code that there is not, that was redeemed before, or that
+    is good no more."""
     found = coupons.code(connection, code.strip())
     if found is None or found[0].contact_id is None:
         raise DripError(
@@ -46,8 +52,10 @@ def redeem(
     known, contact = found
     _refuse_spent(known, settings, order.at)
     take_events(connection, settings, [_event(connection, known, order.at)])
+    # Whoever buys something is known by more than a sign-up.
     sign_ups.make_ordinary(connection, [known.contact_id or 0])
     note(connection, order, "coupons redeem", known.coupon, known.contact_id)
+    # A coupon may be gone from the settings, and codes of it are still out there.
     coupon = settings.coupons.get(known.coupon)
     offer = coupon.offer if coupon else known.coupon
     return Redeemed(known.code, known.coupon, offer, contact or "")
@@ -61,6 +69,7 @@ def _refuse_spent(code: Code, settings: Settings, now: datetime) -> None:
         raise DripError(
             f"`{code.code}` was redeemed on {when}.", help="a code is good once"
         )
+    # Its last day is a whole one, where the shop is.
     if code.expires and code.expires < local(now, here).date().isoformat():
         raise DripError(
             f"`{code.code}` was good until {code.expires}.",
@@ -69,7 +78,8 @@ def _refuse_spent(code: Code, settings: Settings, now: datetime) -> None:
 
 
 def _event(connection: Connection, code: Code, now: datetime) -> dict[str, object]:
-    """What campaigns see: `coupon.redeemed`, of the record that the run which gave it was about."""
+    """What campaigns see: `coupon.redeemed`, of the record that the run which gave it
+    was about."""
     number = code.run_id or 0
     run = runs.runs_by_id(connection, [number]).get(number)
     return {
@@ -89,23 +99,33 @@ def add_codes(
     coupon: str,
     codes: Collection[str],
 ) -> int:
-    """Adds codes to a coupon with `codes: list`; how many are new. Raises DripError for another coupon."""
-    known = settings.coupons
-    if coupon not in known:
-        help = nearest(coupon, known, what="coupons")
-        raise DripError(f"There is no coupon `{coupon}`.", help=help)
-    if known[coupon].codes != "list":
-        raise DripError(
-            f"The codes of `{coupon}` are made, not imported.",
-            help="write `codes: list` in _settings.yaml",
-        )
+    """Adds codes to a coupon with `codes: list`; how many are new. Raises DripError for
+    another coupon."""
+    _refuse_coupon(coupon, settings)
     fresh = coupons.add_codes(connection, coupon, codes)
     note(connection, order, "coupons import", coupon)
     return fresh
 
 
+def _refuse_coupon(coupon: str, settings: Settings) -> None:
+    known = settings.coupons
+    if coupon not in known:
+        raise _no_coupon(coupon, known)
+    if known[coupon].codes != "list":
+        raise DripError(
+            f"The codes of `{coupon}` are made, not imported.",
+            help="write `codes: list` in _settings.yaml",
+        )
+
+
+def _no_coupon(coupon: str, known: Iterable[str]) -> DripError:
+    help = nearest(coupon, known, what="coupons")
+    return DripError(f"There is no coupon `{coupon}`.", help=help)
+
+
 def can_be_code(text: str) -> bool:
-    """Whether a text of a list can be a code: not too long, nothing hidden, and none of the words that stand for erased ones."""
+    """Whether a text of a list can be a code: not too long, nothing hidden, and none of
+    the words that stand for erased ones."""
     return (
         0 < len(text) <= LONGEST_CODE
         and not hidden_in(text)

@@ -1,4 +1,5 @@
-"""Settling held messages: those that may have left, and those that could not be rendered."""
+"""Settling held messages: those that may have left, and those that could not be
+rendered."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ def release(
     messages: Collection[int] | None,
     settlement: Settlement,
 ) -> int:
-    """Settles these messages, or every held one (None); how many. Raises DripError, before anything is settled, for one that
-    is not held."""
+    """Settles these messages, or every held one (None); how many. Raises DripError,
+    before anything is settled, for one that is not held."""
     held = {message.id for message in outbox.held(connection)}
     chosen = held if messages is None else set(messages)
     _refuse_others(chosen - held)
@@ -48,6 +49,7 @@ def _refuse_others(unknown: set[int]) -> None:
 
 def _named(numbers: set[int]) -> str:
     """`3 message(s): 17, 18, 19`."""
-    first = ", ".join(str(number) for number in sorted(numbers)[:NAMED])
-    more = " …" if len(numbers) > NAMED else ""
-    return f"{len(numbers)} message(s): {first}{more}"
+    count = len(numbers)
+    first = ", ".join(map(str, sorted(numbers)[:NAMED]))
+    more = " …" if count > NAMED else ""
+    return f"{count} message(s): {first}{more}"

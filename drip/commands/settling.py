@@ -37,6 +37,7 @@ def settle_task(
     if task is None:
         raise DripError(f"There is no task {number}.", help=help)
     said = without_hidden(outcome or "").strip() or None
+    # The database says who was first, where two people settle it at the same time.
     if not tasks.settle(connection, number, end, said, order.at):
         raise DripError(f"Task {number} is {task.state} already.", help=help)
     if end == "done":
@@ -62,9 +63,11 @@ def _hear_of_it(
         "contact_id": task.contact_id,
         "record_id": task.record_id,
         "name": "task.done",
+        # A task is done once, so that its number is the event's.
         "key": f"task-{task.number}",
         "at": order.at,
         "fields": {name: value for name, value in fields.items() if value},
     }
     take_events(connection, settings, [event])
+    # Whoever was called on the phone is known by more than a sign-up.
     sign_ups.make_ordinary(connection, [task.contact_id])

@@ -56,9 +56,12 @@ class AlarmNotifier:
             self._again_at = None
 
     def _rest(self, error: DripError | TransportDown, now: datetime) -> None:
+        # Once: what is tried for days would fill the log with one sentence.
         if not self._failures:
             log.error(
-                "No alarm can be told: %s", error, extra={"action": "alarm-untold"}
+                "No alarm can be told: %s",
+                error,
+                extra={"action": "alarm-untold"},
             )
         self._failures += 1
         self._again_at = now + backoff(FIRST_RETRY, self._failures, LONGEST_RETRY)
@@ -88,7 +91,9 @@ def _check(receipt: Receipt) -> None:
     if not isinstance(receipt, Refused) or receipt.scope not in ("message", "address"):
         raise TransportDown(f"{receipt.answer}.", "it is tried again")
     log.error(
-        "An alarm was refused: %s", receipt.answer, extra={"action": "alarm-untold"}
+        "An alarm was refused: %s",
+        receipt.answer,
+        extra={"action": "alarm-untold"},
     )
 
 

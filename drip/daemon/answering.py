@@ -70,15 +70,19 @@ class Answering:
         try:
             self._send_all(workspace, due)
         except (DripError, TransportDown) as error:
-            if not self._down:
-                log.error(
-                    "No mail with somebody's data can leave: %s",
-                    error,
-                    extra={"action": "data-mail-down"},
-                )
-            self._down = True
+            self._say_down(error)
         else:
             self._down = False
+
+    def _say_down(self, error: DripError | TransportDown) -> None:
+        # Once: a server that is away for a day would fill the log with one sentence.
+        if not self._down:
+            log.error(
+                "No mail with somebody's data can leave: %s",
+                error,
+                extra={"action": "data-mail-down"},
+            )
+        self._down = True
 
     def _due(self) -> Sequence[DataMail]:
         """None while everything is stopped."""
@@ -155,6 +159,7 @@ def _message(
         channel="email",
         to=Mailbox("", contact.email or ""),
         sender=sender,
+        # As it was written when it was asked for, in the language of that page.
         subject=mail.subject,
         text=mail.text.replace(
             data_mails.LINK, _link(connection, settings, contact, now)

@@ -41,7 +41,7 @@ from drip.engine.entry import Enroller
 from drip.engine.outbox_session import LeaseLost
 from drip.engine.repeating import Repeating, words
 from drip.engine.tick import tick
-from drip.errors import DripError, Problems
+from drip.errors import DripError, Problem, Problems
 from drip.storage.base.database import Database, workspace_id
 from drip.storage.operating import alarms, daemons
 from drip.storage.sending import outbox, rate_limits
@@ -323,7 +323,10 @@ class Daemon:
                 check_clock(connection, before, now, passed)
             self._ticked_at = now, passed_s
             self._number = daemons.keep_alive(
-                connection, self._number, os.getpid(), now
+                connection,
+                self._number,
+                os.getpid(),
+                now,
             )
             daemons.report(connection, self._number, None)
 
@@ -331,7 +334,9 @@ class Daemon:
         counts = (result.sent, result.failed, result.held)
         if any(counts):
             log.info(
-                "%d sent, %d failed, %d held.", *counts, extra={"action": "dispatched"}
+                "%d sent, %d failed, %d held.",
+                *counts,
+                extra={"action": "dispatched"},
             )
         if result.trouble:
             self._in_trouble(result.trouble, result)
@@ -402,17 +407,21 @@ class Daemon:
     def _say_what_is_wrong(self, fresh: Workspace) -> None:
         for problem in fresh.problems():
             if problem.level == "error":
-                log.error(
-                    "%s: %s",
-                    problem.place,
-                    with_remedy(f"{problem.sentence}.", problem.help),
-                    extra={"action": "file-problem"},
-                )
+                _log_problem(problem)
         if fresh.loaded.settings is None and self._files.are_in_force:
             log.error(
                 "The settings cannot be read; the last good ones stay in force.",
                 extra={"action": "kept"},
             )
+
+
+def _log_problem(problem: Problem) -> None:
+    log.error(
+        "%s: %s",
+        problem.place,
+        with_remedy(f"{problem.sentence}.", problem.help),
+        extra={"action": "file-problem"},
+    )
 
 
 def _senders(

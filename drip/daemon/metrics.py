@@ -76,7 +76,9 @@ class Figures(Collector):
             raised = alarms.lately(connection, now - alarms.AGAIN)
         running = not self._database.lock().is_free()
         yield _gauge(
-            "drip_daemon_running", "Whether a daemon works on the database.", running
+            "drip_daemon_running",
+            "Whether a daemon works on the database.",
+            running,
         )
         if last:
             yield _gauge(

@@ -50,7 +50,9 @@ class Rhythm:
 
     @contextlib.contextmanager
     def going(
-        self, attempt: Callable[[Repeating], None], tasks: Collection[Repeating]
+        self,
+        attempt: Callable[[Repeating], None],
+        tasks: Collection[Repeating],
     ) -> Iterator[None]:
         """The tasks are repeated meanwhile; a turn that is under way at the end is
         waited for."""
@@ -86,7 +88,9 @@ class Rhythm:
         )
 
     def _started(
-        self, threads: int, stack: contextlib.ExitStack
+        self,
+        threads: int,
+        stack: contextlib.ExitStack,
     ) -> BackgroundScheduler | None:
         """Ends with the stack. None if it could not be started until the stop: a
         machine may lack threads for a while."""
@@ -103,7 +107,10 @@ class Rhythm:
         """Raises RuntimeError where threads are lacking."""
         with _pool(threads) as pool:
             scheduler = _Scheduler(
-                self._first, self._every, self._stop, {"default": _Executor(pool)}
+                self._first,
+                self._every,
+                self._stop,
+                {"default": _Executor(pool)},
             )
             scheduler.start(paused=True)
             try:
@@ -129,7 +136,9 @@ class _Every(BaseTrigger):  # type: ignore[misc]
         self._every = every
 
     def get_next_fire_time(
-        self, previous_fire_time: datetime, now: datetime
+        self,
+        previous_fire_time: datetime,
+        now: datetime,
     ) -> datetime:
         wanted = previous_fire_time + self._every
         return wanted if wanted > now else now + self._every

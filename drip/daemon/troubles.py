@@ -73,7 +73,9 @@ class Troubles:
                 self._store(number, sentence)
 
     def over(
-        self, about: Collection[str] | None = None, but: Collection[str] = ()
+        self,
+        about: Collection[str] | None = None,
+        but: Collection[str] = (),
     ) -> None:
         """What was kept is so no more; `about` None is everything. What could not be
         kept meanwhile is an alarm all the same."""

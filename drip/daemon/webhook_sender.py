@@ -75,6 +75,7 @@ class WebhookSender:
         """What nobody foresaw, if anything went so wrong."""
         failed: Exception | None = None
         for hook in workspace.settings.webhooks.values():
+            # One that fails must not keep the others from theirs.
             try:
                 self._deliver_to(workspace, hook, name)
             except Exception as error:
@@ -153,6 +154,7 @@ class WebhookSender:
         if _is_to_be_repeated(answer.status):
             sentence = f"{url.hostname} answers {answer.status}."
             raise TransportDown(sentence, "look at `url` and `secret`")
+        # RFC 9110 section 15.3: all of them say that it was taken.
         if not 200 <= answer.status < 300:
             log.error(
                 "The webhook %s does not take %s %d: %d.",

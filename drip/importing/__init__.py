@@ -1,1 +1,2 @@
-"""Files of contacts, records and events come in: each row is taken or set aside with its reason."""
+"""Files of contacts, records and events come in: each row is taken or set aside with
+its reason."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 
@@ -13,8 +13,11 @@ from drip.importing.rows import Row
 from drip.storage.base.database import Database
 
 BATCH = 2_000
-# In characters. Rows are kept in memory until they are stored, and those that are set aside until they are all written.
-LARGEST_BATCH, LARGEST_REJECTED, MOST_REJECTED = 1 << 24, 1 << 26, 100_000
+# In characters. Rows are kept in memory until they are stored, and those that are set
+# aside until they are all written.
+LARGEST_BATCH = 1 << 24
+LARGEST_REJECTED = 1 << 26
+MOST_REJECTED = 100_000
 
 
 @dataclass
@@ -33,7 +36,8 @@ class ImportReport:
         return self.new + self.changed + self.same + len(self.rejected)
 
     def count(self, *, known: bool, differs: bool) -> None:
-        """One row that is good: of something that was known before, or differs from what was."""
+        """One row that is good: of something that was known before, or differs from
+        what was."""
         self.new += not known
         self.changed += known and differs
         self.same += not differs
@@ -49,8 +53,9 @@ def _nothing(connection: Connection) -> None:
 
 @dataclass(frozen=True, slots=True)
 class ImportOptions:
-    """How a file is imported: as a rehearsal, to which nothing of it stays; who is shown how many rows are done; and what is done
-    first, in the transaction of the first rows."""
+    """How a file is imported: as a rehearsal, to which nothing of it stays; who is
+    shown how many rows are done; and what is done first, in the transaction of the
+    first rows."""
 
     dry_run: bool = False
     progress: Callable[[int], None] = lambda rows: None
@@ -71,20 +76,22 @@ def take_in_batches(
     options: ImportOptions,
     take: Take,
 ) -> ImportReport:
-    """Hands rows to `take`, each batch in a transaction of its own. Raises DripError when so many are set aside that something
-    else is wrong."""
+    """Hands rows to `take`, each batch in a transaction of its own. Raises DripError
+    when so many are set aside that something else is wrong."""
     begin = options.begin
     for batch in batches(rows, report):
         with options.transaction(database) as connection:
             begin(connection)
             take(connection, batch)
+        # Once: later batches would do it anew on top of the first ones.
         begin = _nothing
         options.progress(report.rows)
     return report
 
 
 def batches(rows: Iterator[Row], report: ImportReport) -> Iterator[list[Row]]:
-    """So many rows at once as are stored together; `report` is what has come of those before."""
+    """So many rows at once as are stored together; `report` is what has come of those
+    before."""
     batch: list[Row] = []
     size = aside = seen = 0
     for row in rows:
@@ -93,12 +100,20 @@ def batches(rows: Iterator[Row], report: ImportReport) -> Iterator[list[Row]]:
         if len(batch) < BATCH and size < LARGEST_BATCH:
             continue
         yield batch
-        aside += sum(row.size for row, _ in report.rejected[seen:])
-        seen, batch, size = len(report.rejected), [], 0
+        # What was set aside is in memory until the end: the wrong file of a gigabyte
+        # would fill it.
+        aside += _size_of(report.rejected[seen:])
+        seen = len(report.rejected)
         if seen > MOST_REJECTED or aside > LARGEST_REJECTED:
             raise _wrong_file(report)
+        batch, size = [], 0
     if batch:
         yield batch
+
+
+def _size_of(rejected: Sequence[tuple[Row, str]]) -> int:
+    """In characters."""
+    return sum(row.size for row, _ in rejected)
 
 
 def _wrong_file(report: ImportReport) -> DripError:

@@ -32,29 +32,40 @@ class Columns:
     free: tuple[str, ...] = ()
 
     def cell(self, row: Row, name: str) -> str:
-        """What a cell says. People paste more than they see: a phone number from an address book is wrapped in marks of direction."""
+        """What a cell says. People paste more than they see: a phone number from an
+        address book is wrapped in marks of direction."""
         return without_hidden(self._written(row, name)).strip()
 
     def key(self, row: Row, name: str) -> str:
-        """A cell by which something is known. Raises ValueError for one that cannot be a key."""
+        """A cell by which something is known. Raises ValueError for one that cannot be
+        a key."""
         key = plain_key(self._written(row, name).strip(), name)
         if len(key) > LONGEST_KEY:
-            raise ValueError(
-                f"the {name} has {len(key):,} characters, and {LONGEST_KEY} may be"
-            )
+            raise _too_long(name, key)
         return key
 
     def _written(self, row: Row, name: str) -> str:
         return row.cells.get(self.by_field.get(name, ""), "")
 
 
-def fresh_key(row: Row, columns: Columns, seen: Collection[str]) -> str:
-    """The key of a row, which no row before it has. Raises ValueError with the reason."""
+def _too_long(name: str, key: str) -> ValueError:
+    length = f"{len(key):,} characters"
+    return ValueError(f"the {name} has {length}, and {LONGEST_KEY} may be")
+
+
+def fresh_key(
+    row: Row,
+    columns: Columns,
+    seen: Collection[str],
+) -> str:
+    """The key of a row, which no row before it has. Raises ValueError with the
+    reason."""
     if row.wrong:
         raise ValueError(row.wrong)
     key = columns.key(row, "key")
     if not key:
         raise ValueError("there is no key")
+    # Which of the two is right only a person knows; the later one would win silently.
     if key in seen:
         raise ValueError(f"the key `{key}` stands in an earlier row")
     return own_key(key)
@@ -64,9 +75,11 @@ def owner_of(key: str, owners: Mapping[str, Contact]) -> Contact:
     """The contact that a row names. Raises ValueError where there is none."""
     if not key:
         raise ValueError("there is no contact")
-    if key not in owners or owners[key].erased_at:
+    owner = owners.get(key)
+    # Nothing is kept any more of a person who was erased (GDPR art. 17).
+    if owner is None or owner.erased_at:
         raise ValueError(f"there is no contact `{key}`")
-    return owners[key]
+    return owner
 
 
 def match_columns(
@@ -75,16 +88,16 @@ def match_columns(
     known: Iterable[str],
     needed: tuple[str, ...],
 ) -> Columns:
-    """The columns by the names they have, or are given. Raises DripError for a needed one that is missing."""
-    for column in mapping:
-        if column not in written:
-            help = nearest(column, written, what="columns")
-            raise DripError(f"There is no column `{column}` to map.", help=help)
+    """The columns by the names they have, or are given. Raises DripError for a needed
+    one that is missing."""
+    _refuse_unwritten(mapping, written)
     fields = list(known)
     by_field: dict[str, str] = {}
     free = []
     for column in written:
         name = mapping.get(column) or field_name(column)
+        # Of two columns for one field the first one counts, as whoever reads the header
+        # would have it.
         if name in fields:
             by_field.setdefault(name, column)
         elif column in mapping:
@@ -92,10 +105,30 @@ def match_columns(
             raise DripError(f"There is no field `{name}`.", help=help)
         elif column:
             free.append(column)
+    _refuse_missing(needed, by_field, written)
+    return Columns(by_field, tuple(free))
+
+
+def _refuse_unwritten(mapping: Iterable[str], written: Sequence[str]) -> None:
+    """Raises DripError for a column that is mapped and does not stand in the file."""
+    for column in mapping:
+        if column not in written:
+            help = nearest(
+                column,
+                written,
+                what="columns",
+            )
+            raise DripError(f"There is no column `{column}` to map.", help=help)
+
+
+def _refuse_missing(
+    needed: Iterable[str],
+    by_field: Collection[str],
+    written: Sequence[str],
+) -> None:
     for name in needed:
         if name not in by_field:
             raise _missing(name, written)
-    return Columns(by_field, tuple(free))
 
 
 def _missing(name: str, written: Sequence[str]) -> DripError:
@@ -108,7 +141,11 @@ def _missing(name: str, written: Sequence[str]) -> DripError:
 
 def field_name(column: str) -> str:
     """What a column is called as a field: `E-Mail` is `email`."""
-    name = re.sub(r"[^a-z0-9.]+", "_", column.casefold()).strip("_")
+    name = re.sub(
+        r"[^a-z0-9.]+",
+        "_",
+        column.casefold(),
+    ).strip("_")
     return ALIASES.get(name, name)
 
 

@@ -1,8 +1,9 @@
-"""pytest collects the `tests:` of campaign files: `pytest campaigns/` in a workspace runs them beside all others.
+"""pytest collects the `tests:` of campaign files: `pytest campaigns/` in a workspace
+runs them beside all others.
 
-pytest loads this in every project in whose environment drip is installed. So it imports nothing of drip's: a campaign is known by
-its file's name and by what lies beside it, and only the first one brings the rest in (`collecting`).
-"""
+pytest loads this in every project in whose environment drip is installed. So it imports
+nothing of drip's: a campaign is known by its file's name and by what lies beside it,
+and only the first one brings the rest in (`collecting`)."""
 
 from __future__ import annotations
 
@@ -19,6 +20,8 @@ def pytest_collect_file(
     """Campaign files of a workspace, and nothing else."""
     if not _is_campaign(file_path):
         return None
+    # Here, and not above: pytest reads this module in projects without any campaign, and
+    # drip would be imported before their coverage begins.
     from drip.pytest_plugin.collecting import collector
 
     return collector(parent, file_path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ WIDTH = 48
 
 
 def collector(parent: pytest.Collector, path: Path) -> pytest.Collector:
-    """The tests of one campaign's file. From here on this process takes time zones as every other of drip's does."""
+    """The tests of one campaign's file. From here on this process takes time zones as
+    every other of drip's does."""
     own_zones()
     # A test of the project's own may have asked for one before.
     calendar.zone.cache_clear()
@@ -41,6 +43,8 @@ class CampaignFile(pytest.File):
             raise Problems(
                 problem for problem in loaded.problems if problem.level == "error"
             )
+        # A name stands in pytest's own lines, where a hidden character would steer the
+        # terminal.
         for test in campaign.tests:
             yield CampaignItem.from_parent(
                 self,
@@ -51,13 +55,15 @@ class CampaignFile(pytest.File):
             )
 
     def repr_failure(
-        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: object = None,
     ) -> str:
         """Every problem of the files."""
         if not isinstance(excinfo.value, Problems):
             return str(super().repr_failure(excinfo))
-        problems = excinfo.value.problems
-        return as_lines(line for problem in problems for line in problem.lines())
+        lines = (problem.lines() for problem in excinfo.value.problems)
+        return as_lines(chain.from_iterable(lines))
 
 
 class CampaignItem(pytest.Item):
@@ -72,9 +78,12 @@ class CampaignItem(pytest.Item):
         **options: Any,
     ) -> None:
         super().__init__(**options)
-        self._workspace, self._campaign, self._test = workspace, campaign, test
+        self._workspace = workspace
+        self._campaign = campaign
+        self._test = test
 
     def runtest(self) -> None:
+        # One for each test: what one of them sends must not count for the next one's caps.
         stage = Stage(self._workspace.settings, self._workspace.templates)
         try:
             result = stage.play(self._campaign, self._test)
@@ -84,7 +93,9 @@ class CampaignItem(pytest.Item):
             raise _Otherwise(result)
 
     def repr_failure(
-        self, excinfo: pytest.ExceptionInfo[BaseException], style: object = None
+        self,
+        excinfo: pytest.ExceptionInfo[BaseException],
+        style: object = None,
     ) -> str:
         """Both timelines side by side."""
         if isinstance(excinfo.value, _Otherwise):
