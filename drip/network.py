@@ -1,6 +1,7 @@
 """Where a name leads, a connection to it, and who may vouch for the other side.
 
-A name often leads to several addresses, and the first may be one at which nobody listens:
+A name often leads to several addresses, and the first may be one at which nobody
+listens:
 `localhost` is `::1` first on many machines, and a server listens on 127.0.0.1 alone. So
 all are tried, one after the other, within one time limit (`share_s` says how it is
 shared).
@@ -27,7 +28,8 @@ Address = tuple[socket.AddressFamily, Any]
 def addresses_of(host: str, port: int) -> list[Address]:
     """The family and address of each place that a name leads to, the preferred first.
 
-    Raises OSError or ValueError for one that cannot be looked up, Shortage if no file was
+    Raises OSError or ValueError for one that cannot be looked up, Shortage if no file
+    was
     left to ask with.
     """
     try:
@@ -41,7 +43,8 @@ def addresses_of(host: str, port: int) -> list[Address]:
 def share_s(left_s: float, addresses: int) -> float:
     """The seconds that the next of so many addresses may take of those that are left.
 
-    Each gets the same, so that one that never answers leaves time for those after it. One
+    Each gets the same, so that one that never answers leaves time for those after it.
+    One
     that refuses at once leaves its share to the others, and the last gets all there is.
     """
     return left_s / addresses
@@ -52,7 +55,8 @@ def connect(
     timeout_s: float,
     passed_s: Callable[[], float] = time.monotonic,
 ) -> socket.socket:
-    """A connection to the first of these addresses that takes one, within the time limit.
+    """A connection to the first of these addresses that takes one, within the time
+    limit.
 
     Raises the last one's OSError if none does, ValueError if there is no address, and
     Shortage at once for what this machine lacks: another address would not help.

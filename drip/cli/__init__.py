@@ -57,8 +57,8 @@ def main() -> None:
     except click.exceptions.Exit as end:
         code = end.exit_code
     except BrokenPipeError:
-        # The reader of our output (`| head`) has seen enough. Python flushes once more as
-        # it ends, and would print a traceback.
+        # The reader of our output (`| head`) has seen enough. Python flushes once more
+        # as it ends, and would print a traceback.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 0
     except (Exception, KeyboardInterrupt) as error:

@@ -43,8 +43,8 @@ def coupons(context: click.Context, as_json: bool) -> None:
         return
     with app_of(context).reading() as (workspace, connection):
         counted = coupon_store.coupon_counts(connection)
-    # Those of the database too: of a coupon that was taken out of the settings codes are
-    # still out there.
+    # Those of the database too: of a coupon that was taken out of the settings codes
+    # are still out there.
     names = sorted({*workspace.settings.coupons, *counted})
     counts = {name: counted.get(name, (0, 0, 0)) for name in names}
     if not as_json:

@@ -110,8 +110,8 @@ def _hashed_password() -> str:
     from drip.web.dashboard.passwords import LONGEST, SHORTEST, hash_of
 
     given = _typed_password()
-    # The length is what counts (NIST SP 800-63B section 3.1.1.2), and no mixture of signs
-    # is asked for; the longest bounds the work of hashing it.
+    # The length is what counts (NIST SP 800-63B section 3.1.1.2), and no mixture of
+    # signs is asked for; the longest bounds the work of hashing it.
     if not SHORTEST <= len(given) <= LONGEST:
         raise DripError(
             f"A password has {SHORTEST} to {LONGEST} letters.",

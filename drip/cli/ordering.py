@@ -40,7 +40,8 @@ def ordering(
     now: str | None = None,
 ) -> Iterator[tuple[Workspace, Connection, Order]]:
     """What was typed, being carried out: all of it in one transaction, or nothing."""
-    # An order without its row in the audit, or the row without the order, would be a lie.
+    # An order without its row in the audit, or the row without the order, would be a
+    # lie.
     with app.opened(now) as (workspace, database, at), database.write() as connection:
         yield workspace, connection, order_of(app, at, why)
 

@@ -94,7 +94,8 @@ def _events(workspace: Workspace) -> set[str]:
     found: set[str] = set()
     for counter in workspace.settings.counters.values():
         found |= {*counter.add, *counter.subtract, *counter.reset}
-    # Without one the schemas are still good: completing a file must not make a database.
+    # Without one the schemas are still good: completing a file must not make a
+    # database.
     if is_missing(workspace.database_place()):
         return found
     with workspace.database(read_clock()) as database, database.read() as connection:

@@ -228,7 +228,8 @@ def seen(
 def _sent_by(connection: Connection, link: Link) -> OutboxMessage | None:
     """The message that a link was in, if it has left."""
     for message in outbox.of_runs(connection, [link.run]):
-        # Without the time at which it left nobody can say whether a click came too soon.
+        # Without the time at which it left nobody can say whether a click came too
+        # soon.
         if message.step == link.detail and message.sent_at:
             return message
     return None

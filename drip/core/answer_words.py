@@ -1,4 +1,5 @@
-"""The words of mail servers' answers, by what they mean, one phrase a line (see `phrases`). `answers` says in which order they
+"""The words of mail servers' answers, by what they mean, one phrase a line (see
+`phrases`). `answers` says in which order they
 are asked."""
 
 from __future__ import annotations
@@ -102,7 +103,8 @@ SENDER = Words(r"""
     verified sender identity
     not owned by
     """)
-# Said of the sender, of its domain or of how it proves itself, and mostly by a filter of this one recipient.
+# Said of the sender, of its domain or of how it proves itself, and mostly by a filter
+# of this one recipient.
 MAYBE_SENDER = Words(r"""
     (SENDER|your (email )?(domain|address)|ourdomain|header from|from( address| domain| header)?) ... (?<!\w)(GONE|reject\w*|denied|refused|not (allowed|permitted|authori[sz]ed|accepted|verified)|block\w*|banned|failed|no mx|has no|does( not|nt) (match|pass|have|resolve))
     (NO_SUCH) (from|header from|your domain)\b
@@ -321,7 +323,8 @@ MX_HOST = Words(r"""
     lowest numbered mx
     no mail servers?
     """)
-# Said by whoever has asked the name server, beyond doubt, of the recipient's own domain.
+# Said by whoever has asked the name server, beyond doubt, of the recipient's own
+# domain.
 SURELY_NO_DOMAIN = Words(r"""
     nxdomain
     name service error for name=itsdomain type=\w+: (host not found(?!, try)|malformed)
@@ -376,7 +379,8 @@ GONE = Words(r"""
     ^\W*((error|sorry|rejected|recipient|address|that|this|it|he|she|the|is|was|are)\W+){0,5}GONE(?= ?[.,;:()]|$| (in|on|at|here|by|to|with)\b)
     not (our|a|in) (customer|user|use)\b
     """)
-# How Microsoft 365 says that its directory has no such recipient ("directory-based edge blocking").
+# How Microsoft 365 says that its directory has no such recipient ("directory-based edge
+# blocking").
 NOT_IN_DIRECTORY = Words("recipient address rejected: access denied")
 # Beyond doubt, at whatever command.
 SURELY_NOBODY = Words(r"""
@@ -384,7 +388,8 @@ SURELY_NOBODY = Words(r"""
     (ex)?(recipnotfound|recipientnotfound)
     no mailbox here by that name
     """)
-# Advice that stands beside many a final answer: to look at the address, and to try again then.
+# Advice that stands beside many a final answer: to look at the address, and to try
+# again then.
 ADVICE = Words(r"""
     (?<!not )(?<!nt )(?<!to )(?<!unable )(check|checking|verify|correct|confirm|review) (the|your|for|that|whether|if|it|its|spelling|recipient|address|email) ... (try|retry|send|resend|resending|trying)\b( to| it| your| the| again| message| mail| email| resend| resending| send| delivery)*
     (prufen|uberprufen|kontrollieren) sie ... (erneut|noch einmal|nochmals?)( zu)?( senden| versuchen)?

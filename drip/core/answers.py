@@ -309,7 +309,8 @@ def _by_code(kind: str, said: str) -> Cause:
     # Classes 6 and 7 are about the text and about policy (RFC 3463, 3.7 and 3.8).
     usual: Cause = "policy" if kind.startswith(("6.", "7.")) else "unknown"
     cause: Cause = BY_CODE.get(kind, usual)
-    # Words that say something else are believed rather than a code that ends an address.
+    # Words that say something else are believed rather than a code that ends an
+    # address.
     others = set(_WORD.findall(said)) - _NEUTRAL
     return "unknown" if cause in _DEAD and others else cause
 

@@ -1,4 +1,5 @@
-"""What campaigns ask about contacts: worked out from the campaigns alone, so that it can all be loaded beforehand."""
+"""What campaigns ask about contacts: worked out from the campaigns alone, so that it
+can all be loaded beforehand."""
 
 from __future__ import annotations
 
@@ -37,10 +38,13 @@ NONE: frozenset[str] = frozenset()
 
 @dataclass(frozen=True, slots=True)
 class Asks:
-    """What has to be known of a contact beside consents and addresses, which are always asked.
+    """What has to be known of a contact beside consents and addresses, which are always
+    asked.
 
-    `owners` are whose fields are read (`contact`, `counter`, a kind of record), `events` the names of events, `topics`
-    those whose implied consent may have run out, `coupons` those of which a code is issued, `splits` the ids of
+    `owners` are whose fields are read (`contact`, `counter`, a kind of record),
+    `events` the names of events, `topics`
+    those whose implied consent may have run out, `coupons` those of which a code is
+    issued, `splits` the ids of
     splits that choose a winner.
     """
 

@@ -272,7 +272,8 @@ class _Way:
                 self._is_worth(self.reached + LATE_JOINER)
 
     def _hung(self, offset: Duration) -> timedelta:
-        """When a step that hangs on the date is due, counted from the run's beginning."""
+        """When a step that hangs on the date is due, counted from the run's
+        beginning."""
         return _rough(offset) - self.start
 
     def _is_worth(self, until: timedelta) -> None:
@@ -290,7 +291,8 @@ def step_at(campaign: Campaign, position: int) -> Step | None:
 
 
 def step_of(campaign: Campaign | None, step_id: str) -> SendStep | None:
-    """A campaign's message by its id; None if the campaign, or such a message, is not there."""
+    """A campaign's message by its id; None if the campaign, or such a message, is not
+    there."""
     position = campaign.position_of(step_id) if campaign else None
     if campaign is None or position is None:
         return None

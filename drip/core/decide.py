@@ -343,7 +343,8 @@ def _all_free(
     usage: Sequence[Use],
     full: Full,
 ) -> tuple[Full, datetime | None]:
-    """When every rule has a place and the window is open, and which rule is the last."""
+    """When every rule has a place and the window is open, and which rule is the
+    last."""
     while full.frees is not None:
         at = person.next_allowed(candidate.window, full.frees)
         again = first_full(caps, usage, at, person.zone) if at else None

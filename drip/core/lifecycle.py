@@ -1,4 +1,5 @@
-"""The life of a message and of a run: the states of the one and which may follow which, what an attempt to hand it over
+"""The life of a message and of a run: the states of the one and which may follow which,
+what an attempt to hand it over
 comes to, and why the other is looked at next."""
 
 from __future__ import annotations
@@ -31,8 +32,9 @@ class MessageState(StrEnum):
     HELD = "held"
 
 
-# What follows which. None is a message that is not stored yet. A state that nothing follows is an end: a message that
-# left is never sent again, and one that was given up is not taken up again.
+# What follows which. None is a message that is not stored yet. A state that nothing
+# follows is an end: a message that left is never sent again, and one that was given up
+# is not taken up again.
 FOLLOWS: Mapping[MessageState | None, frozenset[MessageState]] = {
     None: frozenset(
         {
@@ -101,7 +103,8 @@ RESENT_AFTER = timedelta(hours=1)
 
 @cache
 def tried_for(attempts: int) -> timedelta:
-    """How long a message was tried at least: it may have been held before, or stood behind others."""
+    """How long a message was tried at least: it may have been held before, or stood
+    behind others."""
     waits = (
         backoff(
             FIRST_RETRY,
@@ -114,9 +117,11 @@ def tried_for(attempts: int) -> timedelta:
 
 
 def next_try(message_id: int, attempts: int) -> timedelta:
-    """How long after a failed attempt the next one is made: twice as long each time, and no two messages at one instant.
+    """How long after a failed attempt the next one is made: twice as long each time,
+    and no two messages at one instant.
 
-    What spreads them is a hash of the message and the attempt, so that a run can be played again.
+    What spreads them is a hash of the message and the attempt, so that a run can be
+    played again.
     """
     wait = backoff(FIRST_RETRY, attempts + 1, LONGEST_RETRY)
     drawn = sha256(f"{message_id}/{attempts}".encode()).digest()[0]
@@ -159,7 +164,8 @@ class NextTry(Enum):
 class Outcome:
     """The state that follows an attempt, with the code that is stored beside it.
 
-    `again` is None for an end. `counts` says whether the attempt is one: what was said of nobody in particular is as
+    `again` is None for an end. `counts` says whether the attempt is one: what was said
+    of nobody in particular is as
     if it had not been tried, so that nobody is given up for it.
     """
 
@@ -196,7 +202,8 @@ class Outcome:
 class EarlierAttempts:
     """How a message was tried before this attempt.
 
-    `resent` counts the attempts after which it may have left. `counted` says whether caps count it: then each copy
+    `resent` counts the attempts after which it may have left. `counted` says whether
+    caps count it: then each copy
     would use a slot, so that it goes once more and no oftener.
     """
 
@@ -222,7 +229,8 @@ PUT_OFF = Outcome(
     Cause.NOT_NOW,
     NextTry.LATER,
 )
-# It comes ever more seldom and not for ever, should it be about this recipient after all.
+# It comes ever more seldom and not for ever, should it be about this recipient after
+# all.
 PUT_OFF_FOR_US = replace(PUT_OFF, cause=Cause.MAYBE_US)
 PUT_OFF_FOR_DOMAIN = replace(PUT_OFF, cause=Cause.DOMAIN)
 # Behind the others, in whose way it would stand if it was about this message after all.
@@ -253,7 +261,8 @@ def outcome_of(
     tries: EarlierAttempts,
     on_unknown: OnUnknown,
 ) -> Outcome:
-    """What an attempt comes to if what the other side says is believed (see `needs_proof`)."""
+    """What an attempt comes to if what the other side says is believed (see
+    `needs_proof`)."""
     match receipt:
         case Sent() | Assigned():
             return LEFT
@@ -273,7 +282,8 @@ def outcome_of(
 
 
 def needs_proof(receipt: Receipt, outcome: Outcome) -> bool:
-    """Whether an outcome stands only if the server has shown that it takes anybody: one that refuses everybody may mean us.
+    """Whether an outcome stands only if the server has shown that it takes anybody: one
+    that refuses everybody may mean us.
 
     What was said after the text had gone, and not of the address, is about the message.
     """
@@ -296,14 +306,17 @@ def _most_resent(tries: EarlierAttempts) -> int:
 class Wake(StrEnum):
     """Why an active run is looked at next. One that has ended has none.
 
-    A run that is `new`, `due` or `held` is looked at when its `due_at` has come; no other has one.
+    A run that is `new`, `due` or `held` is looked at when its `due_at` has come; no
+    other has one.
     """
 
     # It has just been started, by a question who is in the audience.
     NEW = "new"
-    # Something about its contact or record is new, so that everything is worked out again.
+    # Something about its contact or record is new, so that everything is worked out
+    # again.
     LOOKS_AGAIN = "looks-again"
-    # Its message has its end: it goes on at once, even if the clock was set back meanwhile.
+    # Its message has its end: it goes on at once, even if the clock was set back
+    # meanwhile.
     GOES_ON = "goes-on"
     # It waits for an instant: of a message, a `wait`, or the end of a `wait_for`.
     DUE = "due"
@@ -315,7 +328,8 @@ class Wake(StrEnum):
     HELD = "held"
 
 
-# These are looked at as soon as the planner comes by, and the timed ones when they are due.
+# These are looked at as soon as the planner comes by, and the timed ones when they are
+# due.
 AT_ONCE = (Wake.LOOKS_AGAIN, Wake.GOES_ON)
 TIMED = (Wake.NEW, Wake.DUE, Wake.HELD)
 UNTIMED = (Wake.WAITS_FOR_MESSAGE, Wake.WAITS_FOR_EVENT, *AT_ONCE)

@@ -140,7 +140,8 @@ class Unknown:
 class Assigned:
     """A task for the desk `assign_to`: a colleague will say it.
 
-    It is stored together with the message's end. `priority` is from 0 to 100; `notes` is
+    It is stored together with the message's end. `priority` is from 0 to 100; `notes`
+    is
     what is to be said.
     """
 

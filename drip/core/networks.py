@@ -1,8 +1,11 @@
-"""Which addresses are the internet's: everything that is not listed here as something else.
+"""Which addresses are the internet's: everything that is not listed here as something
+else.
 
 The table is our own, since that of Python's `ipaddress` differs from one version to the
-next (`2002:808:808::` is public to 3.11 and private to 3.13). It is the strictest: blocks
-that a registry calls reachable are here too where what answers is the nearest router and
+next (`2002:808:808::` is public to 3.11 and private to 3.13). It is the strictest:
+blocks
+that a registry calls reachable are here too where what answers is the nearest router
+and
 not somebody's server (anycast of PCP, TURN, AMT and AS112).
 
 Sources: IANA's registries of special-purpose addresses of IPv4 and IPv6 (RFC 6890, RFC
@@ -63,7 +66,8 @@ _LAST_32_BITS = (1 << 32) - 1
 
 
 def is_public(address: str) -> bool:
-    """Whether an address is one of the internet's; of `fe80::1%eth0` the zone is ignored.
+    """Whether an address is one of the internet's; of `fe80::1%eth0` the zone is
+    ignored.
 
     Raises ValueError for what is no address.
     """

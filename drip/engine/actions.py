@@ -1,6 +1,7 @@
 """What steps do beside sending: tasks, coupons, points, consents, tags, fields, pauses.
 
-Each is worked out here as a value, an effect. It is stored in the transaction that moves the run on, once, whatever
+Each is worked out here as a value, an effect. It is stored in the transaction that
+moves the run on, once, whatever
 happens around it.
 """
 
@@ -52,7 +53,8 @@ def effect_of(
     passage: Passage,
     now: datetime,
 ) -> StepEffect | None:
-    """What a step does to the contact; None if there is nothing to do, or it was done before."""
+    """What a step does to the contact; None if there is nothing to do, or it was done
+    before."""
     match step:
         case Task():
             return _task(step, passage, now)
@@ -157,7 +159,8 @@ def _issued(
     taken: InStock | None = None,
 ) -> CodeIssued:
     run, facts, owner = passage.run, passage.facts, passage.contact
-    # From when the step was due: a run that comes late has a coupon that has been running.
+    # From when the step was due: a run that comes late has a coupon that has been
+    # running.
     expires = last_day(
         step,
         run.since,
@@ -273,7 +276,8 @@ def _set(
     owner: str,
     values: Mapping[str, Stored | None],
 ) -> dict[str, Stored]:
-    """An owner's attributes with those of these fields that are its own; what is None is unknown from now on."""
+    """An owner's attributes with those of these fields that are its own; what is None
+    is unknown from now on."""
     found = dict(attributes)
     for full, value in values.items():
         kind, _, name = full.partition(".")
@@ -291,7 +295,8 @@ def _kept(
     contact: Contact,
     record: Record | None,
 ) -> dict[Owner, dict[str, date]]:
-    """The derived dates that follow from the fields as they are now, of those owners that have any."""
+    """The derived dates that follow from the fields as they are now, of those owners
+    that have any."""
     kept = _kept_of(
         passage,
         (contact.id, 0),
@@ -348,7 +353,8 @@ def last_day(
     where: str,
     settings: Settings,
 ) -> str | None:
-    """The last day on which a code is good that is issued at an instant to somebody in a zone; None for ever."""
+    """The last day on which a code is good that is issued at an instant to somebody in
+    a zone; None for ever."""
     if step.expires is None:
         return None
     today = local(since, zone(where)).date()

@@ -1,4 +1,5 @@
-"""Alarms: said in the log under a stable action, and kept for `drip status` and whoever the settings name."""
+"""Alarms: said in the log under a stable action, and kept for `drip status` and whoever
+the settings name."""
 
 from __future__ import annotations
 
@@ -19,7 +20,8 @@ def alarm(
     now: datetime,
     help: str = "",
 ) -> None:
-    """Raises an alarm; it is news once a day. `about` is the campaign or channel, `help` the remedy."""
+    """Raises an alarm; it is news once a day. `about` is the campaign or channel,
+    `help` the remedy."""
     # A server that is down would else fill the log, and a mailbox, by the minute.
     whole = with_remedy(sentence, help)
     if alarms.raised(connection, action, about, whole, now):

@@ -1,4 +1,5 @@
-"""The campaigns in force: the files as they are now, and the versions that runs started with."""
+"""The campaigns in force: the files as they are now, and the versions that runs started
+with."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from drip.storage.people import attribute_indexes
 class CampaignSet:
     """Settings and campaigns as one reading of the files gave them.
 
-    A file that cannot be read leaves its last good version in force (`kept` names those).
+    A file that cannot be read leaves its last good version in force (`kept` names
+    those).
     """
 
     settings: Settings
@@ -51,7 +53,8 @@ class CampaignSet:
         key: str,
         version: str,
     ) -> Campaign | None:
-        """The version a run started with; None if today's settings do not fit it any more."""
+        """The version a run started with; None if today's settings do not fit it any
+        more."""
         current = self.campaigns.get(key)
         if current and current.version == version:
             return current
@@ -64,7 +67,8 @@ class CampaignSet:
         return self._versions[key, version]
 
     def asks(self, campaign: Campaign) -> Asks:
-        """What runs of a campaign ask about contacts, worked out once for each of its versions."""
+        """What runs of a campaign ask about contacts, worked out once for each of its
+        versions."""
         key = (campaign.key, campaign.version)
         if key not in self._asks:
             self._asks[key] = asks_of(campaign)
@@ -91,12 +95,14 @@ class CampaignSet:
         return None
 
     def running(self) -> Iterator[Campaign]:
-        """The campaigns in force, and those of their versions that somebody is in, as far as these were read."""
+        """The campaigns in force, and those of their versions that somebody is in, as
+        far as these were read."""
         yield from self.campaigns.values()
         yield from filter(None, self._versions.values())
 
     def sets(self) -> dict[str, Condition | Rank]:
-        """Every segment and rank that something asks for, each after those that it is made of. Worked out once."""
+        """Every segment and rank that something asks for, each after those that it is
+        made of. Worked out once."""
         if self._sets is None:
             found: dict[str, Condition | Rank] = {}
             for condition in self.conditions():
@@ -112,7 +118,8 @@ class CampaignSet:
         return any(isinstance(step, ACTIONS) for step in self._running_steps())
 
     def sets_fields(self) -> bool:
-        """Whether a step changes what is known of people, such as a date or where they live."""
+        """Whether a step changes what is known of people, such as a date or where they
+        live."""
         return any(isinstance(step, SetFields) for step in self._running_steps())
 
     def reserves(self) -> bool:
@@ -124,10 +131,13 @@ class CampaignSet:
         return self._reserves
 
     def alone(self) -> tuple[str, ...] | None:
-        """If what happens to a contact hangs on nobody else: the events that are needed of everybody all the same.
+        """If what happens to a contact hangs on nobody else: the events that are needed
+        of everybody all the same.
 
-        Those are what ranks are made of. None if it hangs on others: on a stock of coupons, a brake, an A/B winner, or a
-        rank by what steps can change. The versions that somebody is in count if they were read (`read_versions`).
+        Those are what ranks are made of. None if it hangs on others: on a stock of
+        coupons, a brake, an A/B winner, or a
+        rank by what steps can change. The versions that somebody is in count if they
+        were read (`read_versions`).
         """
         if self._hangs_on_others():
             return None
@@ -154,7 +164,8 @@ class CampaignSet:
             yield from campaign.steps
 
     def read_versions(self, connection: Connection) -> None:
-        """Reads every version that somebody is in, once: their conditions are asked too."""
+        """Reads every version that somebody is in, once: their conditions are asked
+        too."""
         if not self._versions_read:
             for key, version in runs.active_versions(connection):
                 self.version(connection, key, version)
@@ -217,7 +228,8 @@ def open_campaign_set(
     loaded: Loaded,
     now: datetime,
 ) -> CampaignSet:
-    """The set of what was read, of which the database keeps each good version and is made ready for its questions."""
+    """The set of what was read, of which the database keeps each good version and is
+    made ready for its questions."""
     # Runs go on by the version that they began with, when the file is another one.
     for key, campaign in loaded.campaigns.items():
         versions.keep_version(
@@ -244,7 +256,8 @@ def open_campaign_set(
 
 
 def campaign_set_of(connection: Connection, loaded: Loaded) -> CampaignSet:
-    """The set of what was read; the last good version of a broken file is in it. Changes nothing."""
+    """The set of what was read; the last good version of a broken file is in it.
+    Changes nothing."""
     assert loaded.settings
     campaigns = dict(loaded.campaigns)
     kept: set[str] = set()

@@ -17,8 +17,8 @@ from drip.storage.operating.lost_time import Lost
 from drip.storage.people.contacts import Contact
 from drip.storage.sending.outbox import OutboxMessage
 
-# What candidates have in common that differ in nothing but whose they are: campaign, version, step, when it is due, and
-# whether there is content.
+# What candidates have in common that differ in nothing but whose they are: campaign,
+# version, step, when it is due, and whether there is content.
 Alike = tuple[str, str, str, datetime, bool]
 
 
@@ -42,7 +42,8 @@ class Candidates:
         planned_at: datetime,
         ended: Reason | None,
     ) -> Candidate:
-        """The candidate of a run's message; `ended` is why nothing of the run goes any more."""
+        """The candidate of a run's message; `ended` is why nothing of the run goes any
+        more."""
         campaign = passage.campaign
         content = step.content is None or self._content(step.content, passage)
         if ended or self._is_own(passage):
@@ -82,7 +83,8 @@ class Candidates:
         return self.has_content(folder, passage.run.occurrence)
 
     def _is_own(self, passage: Passage) -> bool:
-        """Whether the candidate hangs on whose it is: on when it could have left, or on a pause."""
+        """Whether the candidate hangs on whose it is: on when it could have left, or on
+        a pause."""
         campaign = passage.campaign
         if campaign.when_late != "send" or self.lost is not None:
             return True
@@ -96,7 +98,8 @@ def _ready_at(
     message: OutboxMessage | None,
     planned_at: datetime,
 ) -> datetime:
-    """A deferred message could leave when its wait was over, any other when the window was open."""
+    """A deferred message could leave when its wait was over, any other when the window
+    was open."""
     ready = message.due_at if message else planned_at
     if step.transactional:
         return ready
@@ -117,7 +120,8 @@ def candidate_of(
 ) -> Candidate:
     """A step's message as `decide` sees it.
 
-    `ended` is why nothing of its run goes any more, and `ready_at` from when on nothing kept it but nobody looking;
+    `ended` is why nothing of its run goes any more, and `ready_at` from when on nothing
+    kept it but nobody looking;
     without one it is when the message is due.
     """
     paused, until = campaign_set.paused(campaign), None

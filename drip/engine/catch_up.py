@@ -1,4 +1,5 @@
-"""What came in since the last look, followed up before anybody enters: moved dates, counters, segments."""
+"""What came in since the last look, followed up before anybody enters: moved dates,
+counters, segments."""
 
 from __future__ import annotations
 
@@ -33,7 +34,8 @@ from drip.storage.sending.outbox import OutboxMessage
 BATCH = 500
 # What is beyond this is a mistake, not a number of points.
 MOST_AT_ONCE = 1_000_000_000_000
-# If something is new about more contacts than this, asking about everybody is no more work.
+# If something is new about more contacts than this, asking about everybody is no more
+# work.
 MOST_ONE_BY_ONE = 5_000
 COUNTERS, SEGMENTS, RANKS, PRUNED = "*counters", "*segments", "*ranks", "*pruned"
 # Every segment and rank that something asks for, each after those that it is made of.

@@ -1,4 +1,5 @@
-"""What a channel hands over next: the messages that may begin by its rates, with all that they need."""
+"""What a channel hands over next: the messages that may begin by its rates, with all
+that they need."""
 
 from __future__ import annotations
 

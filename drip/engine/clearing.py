@@ -1,6 +1,8 @@
-"""What is left of erased people outside of the tables: messages that lie in files, and what the database's own files still hold.
+"""What is left of erased people outside of the tables: messages that lie in files, and
+what the database's own files still hold.
 
-It can fail for a while (a reader is in the way, a folder cannot be written to), and is tried again; the erasure itself stands.
+It can fail for a while (a reader is in the way, a folder cannot be written to), and is
+tried again; the erasure itself stands.
 """
 
 from __future__ import annotations
@@ -40,7 +42,8 @@ def clear(
     *,
     thorough: bool = False,
 ) -> str | None:
-    """Clears what it can; why something is left, None if nothing is. `timezone` is the workspace's, for what waits for the night."""
+    """Clears what it can; why something is left, None if nothing is. `timezone` is the
+    workspace's, for what waits for the night."""
     with database.read() as connection:
         waiting = erasing.outstanding(connection)
         ready = [erased.contact_id for erased in waiting if _is_ready(erased)]

@@ -1,4 +1,5 @@
-"""From a step and a contact's facts to the rendered message: links signed, sender chosen, letterhead put on."""
+"""From a step and a contact's facts to the rendered message: links signed, sender
+chosen, letterhead put on."""
 
 from __future__ import annotations
 
@@ -53,7 +54,8 @@ def identity(connection: Connection) -> Identity:
 
 
 def nobody() -> Identity:
-    """Signs links that are good for nothing: those of a message that is only looked at."""
+    """Signs links that are good for nothing: those of a message that is only looked
+    at."""
     return Identity("nobody", "nobody", secrets.token_bytes(32))
 
 
@@ -252,7 +254,8 @@ class MessageLinks:
         )
 
     def page(self, address: str, purpose: str, detail: str) -> str:
-        """What is known once a link is followed or a picture fetched; it shows nothing."""
+        """What is known once a link is followed or a picture fetched; it shows
+        nothing."""
         token = self._token(
             purpose,
             self.about.run_id,

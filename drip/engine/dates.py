@@ -36,7 +36,8 @@ def _day_in(trigger: DateTrigger, value: Birthday | date, year: int) -> date | N
 
 
 def entry_instant(campaign: Campaign, anchor: date, zone_name: str) -> datetime:
-    """When a run for a date begins: as its earliest step is due, in the zone that counts."""
+    """When a run for a date begins: as its earliest step is due, in the zone that
+    counts."""
     day = shift(anchor, campaign.entry_offset())
     where = zone(campaign.timezone or zone_name)
     return at_minute(day, campaign.entry_opens(), where)

@@ -1,4 +1,5 @@
-"""What follows from what is stored about a contact: its zone, and the derived dates that are kept with the stored ones."""
+"""What follows from what is stored about a contact: its zone, and the derived dates
+that are kept with the stored ones."""
 
 from __future__ import annotations
 
@@ -52,7 +53,8 @@ SEASONS = (datetime(2026, 1, 1, tzinfo=UTC), datetime(2026, 7, 1, tzinfo=UTC))
 
 
 def guess_zone(contact: Contact) -> str | None:
-    """The contact's own zone, else the one its phone number or its country has, else None."""
+    """The contact's own zone, else the one its phone number or its country has, else
+    None."""
     if contact.timezone and _is_zone(contact.timezone):
         return contact.timezone
     found = _zone_of_phone(contact.phone) if contact.phone else None
@@ -71,7 +73,8 @@ def _zone_of_country(country: str) -> str | None:
 
 
 def _single(names: Iterable[str]) -> str | None:
-    """The zone, if there is one, or several whose clocks agree (Berlin and Büsingen)."""
+    """The zone, if there is one, or several whose clocks agree (Berlin and
+    Büsingen)."""
     named = [name for name in names if name != "Etc/Unknown"]
     if len({_clock(name) for name in named}) != 1:
         return None
@@ -109,7 +112,8 @@ def kept_dates(
     kind: str,
     known: Known,
 ) -> dict[str, date]:
-    """The kept dates of one contact or record, by full name, as they follow from what is known of it."""
+    """The kept dates of one contact or record, by full name, as they follow from what
+    is known of it."""
     values, kept = dict(known.values), {}
     known, wanted = replace(known, values=values), kept_of(settings, kind)
     for full, derived in settings.derived.items():
@@ -130,7 +134,8 @@ def origins_of(
     kind: str,
     values: Mapping[Owner, Mapping[str, Value]],
 ) -> dict[Owner, Known]:
-    """What the kept dates of these contacts, or records of a kind, are made of; nothing where none are kept."""
+    """What the kept dates of these contacts, or records of a kind, are made of; nothing
+    where none are kept."""
     wanted = kept_of(settings, kind).values()
     if not wanted:
         return {}
@@ -251,7 +256,8 @@ def _days_seen(
 
 
 def refresh_all(connection: Connection, settings: Settings) -> None:
-    """Works everything out anew where the settings define other dates than those that are kept."""
+    """Works everything out anew where the settings define other dates than those that
+    are kept."""
     rules = _rules(settings)
     if kept_rules.kept_rules(connection, KEPT_DATES) == rules:
         return
@@ -278,7 +284,8 @@ def _dated_definitions(settings: Settings) -> Iterator[tuple[str, Derived]]:
 
 
 def settle_zones(connection: Connection) -> None:
-    """Where the tz database is another one than before: has nobody live in a zone that it lacks.
+    """Where the tz database is another one than before: has nobody live in a zone that
+    it lacks.
 
     Such people count by the workspace's zone until it knows theirs again.
     """
@@ -301,7 +308,8 @@ def settle_zones(connection: Connection) -> None:
 
 
 def _guess_zones(connection: Connection, some: Iterable[Contact]) -> None:
-    """Has these contacts live in the zones that are known by what else is said of them."""
+    """Has these contacts live in the zones that are known by what else is said of
+    them."""
     for name, ids in _by_zone(some).items():
         contacts.move_to_zone(connection, ids, name)
 

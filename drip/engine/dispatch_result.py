@@ -1,4 +1,5 @@
-"""What one delivery did, and how long a channel is left alone of which nothing leaves."""
+"""What one delivery did, and how long a channel is left alone of which nothing
+leaves."""
 
 from __future__ import annotations
 

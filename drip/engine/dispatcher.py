@@ -1,4 +1,5 @@
-"""Handing over what was granted: rendered, given to its transport, and written down by its session."""
+"""Handing over what was granted: rendered, given to its transport, and written down by
+its session."""
 
 from __future__ import annotations
 
@@ -68,8 +69,8 @@ class Dispatcher:
 
     def dispatch(self, campaign_set: CampaignSet) -> DispatchResult:
         """Looks after what was left behind, and hands over what is granted and due."""
-        # First what is known here alone: a message whose end is not stored looks as if it was
-        # left behind.
+        # First what is known here alone: a message whose end is not stored looks as if
+        # it was left behind.
         self.store()
         self._look_after_left_behind(campaign_set)
         return self.hand_over(campaign_set)
@@ -169,7 +170,8 @@ class Dispatcher:
         transport: Transport,
         result: DispatchResult,
     ) -> None:
-        # Several processes send by one channel: what one of them found out holds for all.
+        # Several processes send by one channel: what one of them found out holds for
+        # all.
         closed, trouble = self._state_of(channel)
         if closed or (trouble and not self._may_probe(channel)):
             result.stuck(closed or trouble or "", LEFT_ALONE)
@@ -326,7 +328,8 @@ class Dispatcher:
         """The next messages with their runs, steps and facts; none when all is done."""
         ready: list[Ready] = []
         more = True
-        # All that were looked at can have to wait for their domains, with others behind.
+        # All that were looked at can have to wait for their domains, with others
+        # behind.
         while more and not ready:
             with self.database.write() as connection:
                 now, in_hand = self.clock(), turn.session.in_hand

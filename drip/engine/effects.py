@@ -1,6 +1,8 @@
-"""What walking and judging bring about, as values: `engine.storing` writes them, and only then has anything happened.
+"""What walking and judging bring about, as values: `engine.storing` writes them, and
+only then has anything happened.
 
-Those of steps change what is known too: `seen_in` is what the next condition of the contact reads, before anything is
+Those of steps change what is known too: `seen_in` is what the next condition of the
+contact reads, before anything is
 stored.
 """
 
@@ -30,14 +32,16 @@ class RunChanged(NamedTuple):
 
 
 class MessageChanged(NamedTuple):
-    """A message as it is now, new ones too; with `run_rests` its run waits for it, and may have changed in nothing else."""
+    """A message as it is now, new ones too; with `run_rests` its run waits for it, and
+    may have changed in nothing else."""
 
     message: OutboxMessage
     run_rests: bool = False
 
 
 class MessageJudged(NamedTuple):
-    """As `MessageChanged`, and why the message does not go: for good, or `until` an instant."""
+    """As `MessageChanged`, and why the message does not go: for good, or `until` an
+    instant."""
 
     message: OutboxMessage
     reason: Reason
@@ -47,7 +51,8 @@ class MessageJudged(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class TaskGiven:
-    """Work for a person. `title` is filled in with `values` when it is stored; `row` is the rest of the task's row."""
+    """Work for a person. `title` is filled in with `values` when it is stored; `row` is
+    the rest of the task's row."""
 
     title: str
     values: Mapping[str, Any]
@@ -109,7 +114,8 @@ class CounterMoved:
 
 @dataclass(frozen=True, slots=True)
 class ConsentSaid:
-    """What a step said in a contact's name, with the proof that an event of the run gave."""
+    """What a step said in a contact's name, with the proof that an event of the run
+    gave."""
 
     contact: Contact
     said: tuple[Consent, ...]
@@ -132,7 +138,8 @@ class ConsentSaid:
 
 @dataclass(frozen=True, slots=True)
 class Retagged:
-    """Tags that a contact has from now on, or (not `on`) has no more: only those for which that is new."""
+    """Tags that a contact has from now on, or (not `on`) has no more: only those for
+    which that is new."""
 
     contact_id: int
     tags: tuple[str, ...]
@@ -150,7 +157,8 @@ class Retagged:
 
 @dataclass(frozen=True, slots=True)
 class FieldsSet:
-    """A contact, and the run's record, with the fields that a step has set; `kept` are the dates that follow from them."""
+    """A contact, and the run's record, with the fields that a step has set; `kept` are
+    the dates that follow from them."""
 
     contact: Contact
     record: Record | None

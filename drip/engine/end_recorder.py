@@ -1,4 +1,5 @@
-"""How messages ended, written down, with what follows from it; their runs go on where the end is known."""
+"""How messages ended, written down, with what follows from it; their runs go on where
+the end is known."""
 
 from __future__ import annotations
 
@@ -106,8 +107,8 @@ class EndRecorder:
         """
         messages = [end.message for end in ends]
         never = [message for message in messages if message.id not in begun]
-        # An end is stored of what is `sending` under our number alone, so that a daemon that was
-        # taken for dead overwrites nothing.
+        # An end is stored of what is `sending` under our number alone, so that a daemon
+        # that was taken for dead overwrites nothing.
         attempts.begin(
             self.connection,
             never,
@@ -169,7 +170,8 @@ class EndRecorder:
             self._tries(end.message, receipt),
             end.ready.campaign.on_unknown,
         )
-        # Asked of the database, and for these few alone: each question counts a refusal.
+        # Asked of the database, and for these few alone: each question counts a
+        # refusal.
         if needs_proof(receipt, outcome) and self._proves_nothing(end):
             return self._provisional()
         return outcome

@@ -55,7 +55,8 @@ class Enroller:
         now: datetime,
     ) -> None:
         """Starts every run whose time has come since the last look."""
-        # In the transaction in which runs start: a program that dies loses both or neither.
+        # In the transaction in which runs start: a program that dies loses both or
+        # neither.
         cursors = cursor_store.cursors_of(connection)
         newest = cursor_store.newest(connection, now)
         moved: dict[str, Cursor] = {}
@@ -68,8 +69,8 @@ class Enroller:
                 before,
                 newest,
             )
-            # Without it the next look starts where this one did: who is in stays, by the
-            # occurrence key, and nobody is left out.
+            # Without it the next look starts where this one did: who is in stays, by
+            # the occurrence key, and nobody is left out.
             if self._enter(look):
                 moved[campaign.key] = look.now
         cursor_store.move_cursors(connection, moved)

@@ -1,8 +1,12 @@
-"""What is known about some contacts, as of one transaction: a value, from which judging and rendering read.
+"""What is known about some contacts, as of one transaction: a value, from which judging
+and rendering read.
 
-`engine.loading` fetches it, all at once. What nobody asked for is not there, and reading it raises LookupError: a
-condition that reads "nothing" where nothing was fetched would decide about people silently. What steps do in a run is
-seen by whoever reads the value that comes after them (`engine.effects`); this one stays as it is.
+`engine.loading` fetches it, all at once. What nobody asked for is not there, and
+reading it raises LookupError: a
+condition that reads "nothing" where nothing was fetched would decide about people
+silently. What steps do in a run is
+seen by whoever reads the value that comes after them (`engine.effects`); this one stays
+as it is.
 """
 
 from __future__ import annotations
@@ -44,11 +48,16 @@ class CodeKey(NamedTuple):
 class ContactFacts:
     """Contacts with all that was asked about them; None where nothing was.
 
-    `events` are by number, `happened` by contact and name, oldest first, of the `names` that were asked for;
-    `codes` are by run; `held_codes`, `tags`, `sets`, `balances` and `last_events` by contact; `pauses` by contact and
-    topic; `kept` and `origins` (what kept dates are made of) by owner; `totals` by field, then by contact or record.
-    `counted` are the steps of runs that have moved a counter, `winners` the arms by campaign and split, `stock` the
-    codes that are left. `touched` are the contacts about whom steps have made something new.
+    `events` are by number, `happened` by contact and name, oldest first, of the `names`
+    that were asked for;
+    `codes` are by run; `held_codes`, `tags`, `sets`, `balances` and `last_events` by
+    contact; `pauses` by contact and
+    topic; `kept` and `origins` (what kept dates are made of) by owner; `totals` by
+    field, then by contact or record.
+    `counted` are the steps of runs that have moved a counter, `winners` the arms by
+    campaign and split, `stock` the
+    codes that are left. `touched` are the contacts about whom steps have made something
+    new.
     """
 
     settings: Settings
@@ -126,7 +135,8 @@ class ContactFacts:
     # --- consent and address
 
     def unconfirmed(self, contact: Contact) -> bool:
-        """Whether nothing is known of this contact but a sign-up that nobody has confirmed, or did in time."""
+        """Whether nothing is known of this contact but a sign-up that nobody has
+        confirmed, or did in time."""
         known = self.sign_ups.get(contact.id)
         return known is not None and known.hidden
 
@@ -171,7 +181,8 @@ class ContactFacts:
         )
 
     def _digest(self, contact: Contact, channel: str) -> str:
-        """The hash under which the contact's address would be suppressed; empty where there is none."""
+        """The hash under which the contact's address would be suppressed; empty where
+        there is none."""
         address = address_of(contact, channel)
         return suppressions.digest(self.suppression_key, address) if address else ""
 
@@ -199,7 +210,8 @@ class ContactFacts:
         if not address_of(contact, channel):
             sentence = f"there is no {CHANNELS[channel].address_in_words}"
             return Reason("no-address", sentence, self._place(channel))
-        # A digest costs more than all else here, and most workspaces have suppressed nobody.
+        # A digest costs more than all else here, and most workspaces have suppressed
+        # nobody.
         why = self._suppression(contact, channel) if self.suppressed else None
         if why:
             sentence = f"the address is suppressed: {why}"
@@ -222,7 +234,8 @@ class ContactFacts:
         topic: Topic,
         channel: str,
     ) -> Reason | None:
-        """An implied topic is open until someone says no; every other one is closed until someone says yes."""
+        """An implied topic is open until someone says no; every other one is closed
+        until someone says yes."""
         said = self._said(contact, topic.key, channel)
         sentence: str | None
         if said is None:
@@ -249,7 +262,8 @@ class ContactFacts:
         return None
 
     def _ran_out(self, contact: Contact, topic: Topic) -> bool:
-        """Whether nothing has happened for so long that consent is not implied any more."""
+        """Whether nothing has happened for so long that consent is not implied any
+        more."""
         if topic.expires is None:
             return False
         last = _asked(self.last_events, "last events").get(contact.id)
@@ -257,7 +271,8 @@ class ContactFacts:
         return last is None or last < begins
 
     def subscribed(self, contact: Contact, key: object) -> bool:
-        """Whether this contact said yes to a topic on some channel, or is implied to and never said no to it."""
+        """Whether this contact said yes to a topic on some channel, or is implied to
+        and never said no to it."""
         own = self.consents.get(contact.id, ())
         said = [consent.given for consent in own if consent.topic == key]
         if said:
@@ -276,7 +291,8 @@ class ContactFacts:
         heard: Mapping[str, Event],
         since: datetime | None = None,
     ) -> Facts:
-        """What conditions read: `contact.first_name`, `vehicle.status`, `order.total`, `counter.coffee_card`.
+        """What conditions read: `contact.first_name`, `vehicle.status`, `order.total`,
+        `counter.coffee_card`.
 
         `heard` are the events that the run knows, by what their fields are called by.
         """
@@ -298,7 +314,8 @@ class ContactFacts:
         )
 
     def fields(self, contact: Contact) -> dict[str, Value]:
-        """The contact's known fields by bare name, with `age` where a birthday has its year."""
+        """The contact's known fields by bare name, with `age` where a birthday has its
+        year."""
         values = self.settings.load("contact", contact.attributes)
         for name in contacts.COLUMNS:
             value = getattr(contact, name)
@@ -415,7 +432,8 @@ class ContactFacts:
     def heard(
         self, event_id: int | None, heard: Mapping[str, int] | None
     ) -> dict[str, Event]:
-        """The events that a run knows, by what their fields are called by: its trigger's, and those it waited for."""
+        """The events that a run knows, by what their fields are called by: its
+        trigger's, and those it waited for."""
         if event_id is None and not heard:
             return {}
         first = self.events.get(event_id or 0)
@@ -435,12 +453,14 @@ def _asked(known: T | None, what: str) -> T:
 
 
 def named(event: Event) -> dict[str, Event]:
-    """An event by what its fields are called by: `event.total`, and `order.total` of an `order.placed`."""
+    """An event by what its fields are called by: `event.total`, and `order.total` of an
+    `order.placed`."""
     return {"event": event, event.name.partition(".")[0]: event}
 
 
 class _Values(Mapping[str, Value]):
-    """What conditions read, worked out as it is asked for: most ask for one or two fields."""
+    """What conditions read, worked out as it is asked for: most ask for one or two
+    fields."""
 
     def __init__(
         self,
@@ -483,7 +503,8 @@ class _Values(Mapping[str, Value]):
 
 @dataclass(slots=True)
 class _Past:
-    """One contact's `core.conditions.History`, and the topics that it is subscribed to."""
+    """One contact's `core.conditions.History`, and the topics that it is subscribed
+    to."""
 
     known: ContactFacts
     contact: Contact

@@ -1,6 +1,8 @@
-"""What came back, and what follows from it: a dead address and a complaint are never written to again.
+"""What came back, and what follows from it: a dead address and a complaint are never
+written to again.
 
-Whatever a mail says, it is about a message of ours only if it has that message's name, which nobody can make up
+Whatever a mail says, it is about a message of ours only if it has that message's name,
+which nobody can make up
 (`core.token`). Reading a mail twice changes nothing.
 """
 
@@ -30,15 +32,18 @@ from drip.storage.sending import deliveries, outbox
 from drip.storage.sending.deliveries import Delivery
 from drip.storage.sending.outbox import OutboxMessage
 
-# So many messages that came back for the time being, none having arrived between them, and the address is given up.
+# So many messages that came back for the time being, none having arrived between them,
+# and the address is given up.
 MOST_TEMPORARY = 5
 TEMPORARY_SPAN = timedelta(days=90)
-# Mailbox providers act from 0.3 % on, and ask to stay below 0.1 % (Google's and Yahoo's rules for senders, 2024).
+# Mailbox providers act from 0.3 % on, and ask to stay below 0.1 % (Google's and Yahoo's
+# rules for senders, 2024).
 ALARM_RATE, PAUSE_RATE = 0.001, 0.003
 COMPLAINT_SPAN = timedelta(days=30)
 # Fewer than these say nothing about a campaign: of fifty mails one complaint is 2 %.
 FEWEST_COMPLAINTS = 3
-# A domain is gone that was said not to exist twice, so long apart: a slip in DNS is mended by then.
+# A domain is gone that was said not to exist twice, so long apart: a slip in DNS is
+# mended by then.
 DOMAIN_SPAN = timedelta(days=1)
 # The events of other programs that come of it.
 EVENTS = {"bounce": "bounced", "complaint": "complained"}
@@ -81,7 +86,8 @@ class _Matched:
 
 
 class Feedback:
-    """Takes the findings of one mail after the other, each in a transaction of its own."""
+    """Takes the findings of one mail after the other, each in a transaction of its
+    own."""
 
     def __init__(self, database: Database, now: datetime) -> None:
         self._database, self._now = database, now
@@ -220,7 +226,8 @@ class Feedback:
             self._suppress(connection, address, reason)
 
     def _given_up(self, connection: Connection, matched: _Matched) -> str:
-        """Why an address is given up that came back for the time being; empty if not."""
+        """Why an address is given up that came back for the time being; empty if
+        not."""
         finding, message = matched.finding, matched.message
         back = deliveries.came_back(
             connection,
@@ -249,7 +256,8 @@ class Feedback:
         self.report.suppressed += 1
 
     def _look_at_complaints(self, connection: Connection, campaign: str) -> None:
-        """Says when too many complain of a campaign, and holds it when far too many do."""
+        """Says when too many complain of a campaign, and holds it when far too many
+        do."""
         found = deliveries.complaints(
             connection,
             campaign,
@@ -277,7 +285,8 @@ class Feedback:
     # --- unsubscribing
 
     def _unsubscribed(self, connection: Connection, subject: str) -> bool:
-        """Whether the subject holds a link of ours, and then its topic is switched off."""
+        """Whether the subject holds a link of ours, and then its topic is switched
+        off."""
         link = self._link_in(subject)
         if link is None or link.purpose not in ("unsubscribe", "preferences"):
             return False
@@ -290,8 +299,8 @@ class Feedback:
         return True
 
     def _link_in(self, subject: str) -> Link | None:
-        # A mail program sends what `List-Unsubscribe` gave it (RFC 2369, section 3.2), and
-        # an answer adds words of its own to the subject.
+        # A mail program sends what `List-Unsubscribe` gave it (RFC 2369, section 3.2),
+        # and an answer adds words of its own to the subject.
         links = (verify(word, self._keys) for word in subject.split())
         return next((link for link in links if link), None)
 
@@ -348,7 +357,8 @@ def _matched(
 
 
 def _plain(finding: Finding) -> Finding:
-    """Without what steers a terminal or hides: whoever writes the mail writes its reason."""
+    """Without what steers a terminal or hides: whoever writes the mail writes its
+    reason."""
     return replace(
         finding,
         reason=without_hidden(finding.reason),

@@ -1,4 +1,5 @@
-"""What is asked about contacts (`core.asks`), fetched at once for all of them: each kind of it is one query."""
+"""What is asked about contacts (`core.asks`), fetched at once for all of them: each
+kind of it is one query."""
 
 from __future__ import annotations
 
@@ -54,7 +55,8 @@ def facts_of(
     events: Iterable[int | None] = (),
     contacts: Mapping[int, Contact] | None = None,
 ) -> ContactFacts:
-    """What is asked about these contacts, and these records (0 is none) and events (None is none).
+    """What is asked about these contacts, and these records (0 is none) and events
+    (None is none).
 
     `contacts` are they themselves, where they are at hand already.
     """
@@ -192,7 +194,8 @@ def _kept(
     asks: Asks,
     ids: list[int],
 ) -> Mapping[Owner, Mapping[str, date]] | None:
-    """The derived dates that are kept; None where fields are asked for that can't be any of them."""
+    """The derived dates that are kept; None where fields are asked for that can't be
+    any of them."""
     names = [
         full for full, derived in settings.derived.items() if isinstance(derived, KEPT)
     ]

@@ -40,7 +40,8 @@ def met(
     came: Sequence[Run],
     now: datetime,
 ) -> Iterator[tuple[Run, Event]]:
-    """Those of these runs that met the goal by now, each once, with the first event by which it did."""
+    """Those of these runs that met the goal by now, each once, with the first event by
+    which it did."""
     for n in range(0, len(came), AT_ONCE):
         some = came[n : n + AT_ONCE]
         contacts = {run.contact_id for run in some}
@@ -102,7 +103,8 @@ def _fits(
     event: Event,
     now: datetime,
 ) -> bool:
-    """Whether an event is the goal by its own fields, which is all that `where` asks about."""
+    """Whether an event is the goal by its own fields, which is all that `where` asks
+    about."""
     if goal.where is None:
         return True
     facts = Facts(

@@ -1,4 +1,5 @@
-"""How the house is: heartbeat, what waits, what came back, what is held. For whoever operates it."""
+"""How the house is: heartbeat, what waits, what came back, what is held. For whoever
+operates it."""
 
 from __future__ import annotations
 

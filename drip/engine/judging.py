@@ -1,8 +1,12 @@
-"""One batch of contacts, brought up to date: runs walk to their next message, messages are judged.
+"""One batch of contacts, brought up to date: runs walk to their next message, messages
+are judged.
 
-All that is due for a group is judged together: priority, then due time, then a stable order, and what one message uses
-counts for those after it. Nothing is read or written here; but it has to happen inside the one write transaction in
-which the batch was loaded and its effects are stored. So a slot that a grant takes is taken before anyone else can
+All that is due for a group is judged together: priority, then due time, then a stable
+order, and what one message uses
+counts for those after it. Nothing is read or written here; but it has to happen inside
+the one write transaction in
+which the batch was loaded and its effects are stored. So a slot that a grant takes is
+taken before anyone else can
 count.
 """
 
@@ -44,14 +48,16 @@ UNREADABLE_AGAIN = timedelta(hours=1)
 
 @dataclass(frozen=True, slots=True)
 class Texts:
-    """What judging asks the templates: whether there is content for an occurrence, and a task's title filled in."""
+    """What judging asks the templates: whether there is content for an occurrence, and
+    a task's title filled in."""
 
     has_content: Callable[[str, str], bool]
     fill: Callable[[str, Mapping[str, Any]], str]
 
 
 class Due(NamedTuple):
-    """A message to be judged: the one that its run is at, or one that waits in the outbox to be judged again."""
+    """A message to be judged: the one that its run is at, or one that waits in the
+    outbox to be judged again."""
 
     passage: Passage
     step: SendStep
@@ -71,7 +77,8 @@ def judge(
     texts: Texts,
     now: datetime,
 ) -> list[Effect]:
-    """What comes of everything that is due for the groups of a batch at `now`, in the order of the groups."""
+    """What comes of everything that is due for the groups of a batch at `now`, in the
+    order of the groups."""
     candidates = Candidates(campaign_set, texts.has_content, batch.lost)
     judging = _Judging(batch, candidates, now)
     for group in batch.groups:
@@ -82,7 +89,8 @@ def judge(
 class _Judging:
     """The folds over all that is due for the groups of a batch, one after the other.
 
-    What is known goes from one to the next, since the stock of codes is everybody's: who comes next takes the next one.
+    What is known goes from one to the next, since the stock of codes is everybody's:
+    who comes next takes the next one.
     """
 
     def __init__(
@@ -107,7 +115,8 @@ class _Judging:
         self._reserved: list[Reservation] | None = None
 
     def work(self, group: Group) -> None:
-        """Walks the runs of a group, then judges what is due, and what comes due by that."""
+        """Walks the runs of a group, then judges what is due, and what comes due by
+        that."""
         self._group, self._usage, self._reserved = group, [], None
         due = self._first_arrivals()
         if self._batch.waiting:
@@ -291,7 +300,8 @@ class _Judging:
         message: OutboxMessage,
         channel: str,
     ) -> bool:
-        """The message may go, or has gone by what is known; whether its run goes on at once."""
+        """The message may go, or has gone by what is known; whether its run goes on at
+        once."""
         ready_at = due.candidate.ready_at
         if _may_have_left(self._batch.lost, ready_at):
             self._use(message, channel, millis(ready_at))
@@ -330,7 +340,8 @@ class _Judging:
             self._usage.append(use)
 
     def _used(self, due: Due) -> list[Use]:
-        """What counts against a message: what was used, and what is kept for those of a higher priority still to come."""
+        """What counts against a message: what was used, and what is kept for those of a
+        higher priority still to come."""
         if not self._batch.coming or not due.candidate.caps:
             return self._usage
         if self._reserved is None:
@@ -351,7 +362,8 @@ class _Judging:
             self._keep(effect.message)
 
     def _move_on(self, due: Due, since: datetime) -> bool:
-        """A run goes on from the step that it is at, and from no other; whether it does."""
+        """A run goes on from the step that it is at, and from no other; whether it
+        does."""
         if due.at_step:
             run = self._runs[due.run_id].copy()
             run.position, run.since = due.step.next, since

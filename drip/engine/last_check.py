@@ -1,4 +1,5 @@
-"""The last check right before a message begins: whether all that it was granted for still holds."""
+"""The last check right before a message begins: whether all that it was granted for
+still holds."""
 
 from __future__ import annotations
 

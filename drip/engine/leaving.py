@@ -1,4 +1,5 @@
-"""Whether a run goes on at all: its record is there, nothing of `exit_when` has come, its contact is in the audience."""
+"""Whether a run goes on at all: its record is there, nothing of `exit_when` has come,
+its contact is in the audience."""
 
 from __future__ import annotations
 
@@ -92,7 +93,8 @@ def counts(
     event: Event,
     now: datetime,
 ) -> bool:
-    """Whether an event happened since the run began, is about its record, and did not start it."""
+    """Whether an event happened since the run began, is about its record, and did not
+    start it."""
     in_time = began(passage) <= event.at <= now
     return in_time and about_it(passage, event) and event.id != passage.run.event_id
 
@@ -115,7 +117,8 @@ def outside(passage: Passage, now: datetime) -> Reason | None:
 
 
 def _has_just_come(passage: Passage, now: datetime) -> bool:
-    """Whether it was asked at this very instant who is in the audience, and nothing has become of it since."""
+    """Whether it was asked at this very instant who is in the audience, and nothing has
+    become of it since."""
     run = passage.run
     # As `now` reads when it comes back from the database.
     if run.position or run.started_at != from_millis(millis(now)):
@@ -127,7 +130,8 @@ def _has_just_come(passage: Passage, now: datetime) -> bool:
 
 
 def ended_or_outside(passage: Passage, now: datetime) -> Reason | None:
-    """Why nothing of the run may go any more, wherever it stands: it has ended, or would."""
+    """Why nothing of the run may go any more, wherever it stands: it has ended, or
+    would."""
     run, campaign = passage.run, passage.campaign
     if run.code:
         return Reason(run.code, run.sentence or "", campaign.place)

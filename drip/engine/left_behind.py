@@ -1,4 +1,5 @@
-"""What nobody settles by handing it over: messages of daemons that died, and of servers that take nobody."""
+"""What nobody settles by handing it over: messages of daemons that died, and of servers
+that take nobody."""
 
 from __future__ import annotations
 

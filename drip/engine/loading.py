@@ -1,6 +1,8 @@
-"""The one place that reads what planning, the last check and texts need: eagerly, for a whole batch at once, into values.
+"""The one place that reads what planning, the last check and texts need: eagerly, for a
+whole batch at once, into values.
 
-What campaigns ask about contacts (`core.asks`) is worked out beforehand, and each kind of it is one query for all.
+What campaigns ask about contacts (`core.asks`) is worked out beforehand, and each kind
+of it is one query for all.
 """
 
 from __future__ import annotations
@@ -46,9 +48,12 @@ CampaignsOfRuns = Mapping[tuple[str, str], Campaign | None]
 class LoadedBatch:
     """All that is known of the contacts of some groups.
 
-    `runs` are those to be looked at, by contact; `campaigns` theirs, by key and version (None: today's settings do not
-    fit it); `messages` theirs, by run and step. `waiting` are the runs and steps of deferred messages, and `usage` what
-    caps count, by contact; `coming` are the occurrences for which slots are kept. `lost` is the time of which the
+    `runs` are those to be looked at, by contact; `campaigns` theirs, by key and version
+    (None: today's settings do not
+    fit it); `messages` theirs, by run and step. `waiting` are the runs and steps of
+    deferred messages, and `usage` what
+    caps count, by contact; `coming` are the occurrences for which slots are kept.
+    `lost` is the time of which the
     ledger was lost.
     """
 
@@ -151,7 +156,8 @@ def _waiting_by_contact(
 def _messages(
     connection: Connection, found: Iterable[Run]
 ) -> dict[int, dict[str, OutboxMessage]]:
-    """What became of the messages of these runs, by run and step. One that is new has none."""
+    """What became of the messages of these runs, by run and step. One that is new has
+    none."""
     before = [run.id for run in found if run.wake != Wake.NEW]
     messages: dict[int, dict[str, OutboxMessage]] = defaultdict(dict)
     for message in outbox.of_runs(connection, before) if before else ():
@@ -176,7 +182,8 @@ def _several(
     by_contact: Mapping[int, Sequence[Run]],
     waiting: Mapping[int, Sequence[tuple[int, str]]],
 ) -> set[int]:
-    """Who can get more than one message out of this batch, or shares what is used with others."""
+    """Who can get more than one message out of this batch, or shares what is used with
+    others."""
     several = {
         contact
         for contact, own in by_contact.items()
@@ -193,9 +200,11 @@ def _near_a_limit(
     caps: Sequence[Cap],
     now: datetime,
 ) -> list[int]:
-    """The contacts whose earlier messages have to be looked at one by one, because a cap may be full for them.
+    """The contacts whose earlier messages have to be looked at one by one, because a
+    cap may be full for them.
 
-    Most have had so few that none can be, if one message more is all that can come of this batch.
+    Most have had so few that none can be, if one message more is all that can come of
+    this batch.
     """
     alone = [contact for contact in ids if contact not in several]
     since = now - longest_memory(caps)
@@ -225,7 +234,8 @@ def _coming(
     ids: Collection[int],
     now: datetime,
 ) -> dict[int, list[Coming]]:
-    """The occurrences for which slots are kept, if a campaign at hand has to leave them free."""
+    """The occurrences for which slots are kept, if a campaign at hand has to leave them
+    free."""
     if not campaign_set.reserves() or not _caps(campaign_set, campaigns):
         return {}
     known = (campaign for campaign in campaigns.values() if campaign)
@@ -263,7 +273,8 @@ def facts_of_runs(
     now: datetime,
     coming: Mapping[int, Sequence[Coming]],
 ) -> ContactFacts:
-    """What walking these runs asks about these contacts, and looking at the occurrences that are `coming`."""
+    """What walking these runs asks about these contacts, and looking at the occurrences
+    that are `coming`."""
     settings = campaign_set.settings
     ahead = list(chain.from_iterable(coming.values()))
     asks = _asks(campaign_set, campaigns, ahead)
@@ -321,7 +332,8 @@ def facts_of_messages(
     now: datetime,
     contacts: Mapping[int, Contact] | None = None,
 ) -> ContactFacts:
-    """What the last check and the texts of these runs' messages ask about their `contacts`, which may be known already."""
+    """What the last check and the texts of these runs' messages ask about their
+    `contacts`, which may be known already."""
     facts = facts_of(
         connection,
         campaign_set.settings,
@@ -336,7 +348,8 @@ def facts_of_messages(
 
 
 def _events_of(found: Iterable[Run]) -> set[int]:
-    """The events that these runs know: those that started them, and those that they waited for."""
+    """The events that these runs know: those that started them, and those that they
+    waited for."""
     numbers: set[int] = set()
     for run in found:
         if run.event_id:
@@ -351,7 +364,8 @@ def _codes(
     found: Iterable[Run],
     campaigns: CampaignsOfRuns,
 ) -> dict[int, list[Code]]:
-    """The coupons' codes that were issued in these runs, by run, in the order of the steps.
+    """The coupons' codes that were issued in these runs, by run, in the order of the
+    steps.
 
     No step comes twice in a run, so that this is the order in which they were issued.
     """

@@ -1,4 +1,5 @@
-"""Moving the people in a campaign to its newest version, by the ids of the steps at which they stand."""
+"""Moving the people in a campaign to its newest version, by the ids of the steps at
+which they stand."""
 
 from __future__ import annotations
 
@@ -18,7 +19,8 @@ from drip.storage.campaigns.runs import Run
 
 @dataclass(frozen=True, slots=True)
 class Move:
-    """What becomes of those who stand at one step of one older version. `to` is None if it has no such step."""
+    """What becomes of those who stand at one step of one older version. `to` is None if
+    it has no such step."""
 
     version: str
     step: str
@@ -36,7 +38,8 @@ class Plan:
 
     @property
     def stuck(self) -> list[Move]:
-        """Those who cannot be moved: the new version has no step of that id, or the old one cannot be read."""
+        """Those who cannot be moved: the new version has no step of that id, or the old
+        one cannot be read."""
         return [move for move in self.moves if move.to is None]
 
     def take(self, run: Run, step_id: str) -> None:
@@ -50,7 +53,8 @@ class Plan:
         return len(self._runs)
 
     def carry_out(self, connection: Connection) -> None:
-        """Moves those who can be moved; the planner has them walk on from there, as everybody."""
+        """Moves those who can be moved; the planner has them walk on from there, as
+        everybody."""
         for run, position in self._runs:
             run.version, run.position = self.campaign.version, position
             run.wake, run.due_at = Wake.LOOKS_AGAIN, None
@@ -64,7 +68,8 @@ def plan_moves(
     campaign_set: CampaignSet,
     campaign: Campaign,
 ) -> Plan:
-    """Who is in an older version of the campaign, and where they would stand in the newest one."""
+    """Who is in an older version of the campaign, and where they would stand in the
+    newest one."""
     plan = Plan(campaign)
     counted: Counter[tuple[str, str]] = Counter()
     for run in runs.active_in(connection, campaign.key):
@@ -93,7 +98,8 @@ def _stands_at(
     campaign_set: CampaignSet,
     run: Run,
 ) -> str:
-    """The id of the step at which a run stands in its own version; `?` if that cannot be read, or it is through."""
+    """The id of the step at which a run stands in its own version; `?` if that cannot
+    be read, or it is through."""
     own = campaign_set.version(connection, run.campaign, run.version)
     step = step_at(own, run.position) if own else None
     return step.id if step else "?"

@@ -1,4 +1,5 @@
-"""One delivery's side of the outbox: what begins, right before it does, and how each message ended.
+"""One delivery's side of the outbox: what begins, right before it does, and how each
+message ended.
 
 A message is committed as `sending` before the first byte of its text leaves, in one
 transaction with the ends of those before it. Who dies in between leaves as many
@@ -324,7 +325,8 @@ class OutboxSession:
 
 
 def _lead(known: Lead | None, address: str, contact_id: int) -> Lead:
-    """Where a link leads, and to whose message it belongs; to no one's if to several."""
+    """Where a link leads, and to whose message it belongs; to no one's if to
+    several."""
     if known is None:
         return Lead(address, contact_id)
     if known.contact_id in (None, contact_id):

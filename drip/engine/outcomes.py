@@ -1,9 +1,11 @@
 """What becomes of a message or a run.
 
-Of a run each function returns another one. A message is one that its caller has made or copied, and has given to
+Of a run each function returns another one. A message is one that its caller has made or
+copied, and has given to
 nobody yet: it is filled in, since copying each of a blast's once more would be felt.
 
-How a run ends, and what becomes of the messages that it leaves waiting, is said here and nowhere else.
+How a run ends, and what becomes of the messages that it leaves waiting, is said here
+and nowhere else.
 """
 
 from __future__ import annotations
@@ -54,7 +56,8 @@ def stopping(
     reason: Reason | None,
     now: datetime,
 ) -> list[MessageJudged]:
-    """What ends with a run that ends for a reason: those of its messages that have not left."""
+    """What ends with a run that ends for a reason: those of its messages that have not
+    left."""
     if reason is None:
         return []
     unsent = (message for message in messages if message.state in UNSENT)
@@ -89,7 +92,8 @@ def held(
     place: Place,
     now: datetime,
 ) -> MessageChanged:
-    """The message, which may have left at an instant of which the ledger was lost: a person has to say."""
+    """The message, which may have left at an instant of which the ledger was lost: a
+    person has to say."""
     message.state, message.channel = MessageState.HELD, channel
     message.sent_at, message.settled_at = at, now
     message.code, message.place = "unknown", str(place)
@@ -103,7 +107,8 @@ def deferred(
     reason: Reason,
     run_rests: bool,
 ) -> MessageChanged | MessageJudged:
-    """The message, which waits; for the same reason as before this is not written down again each time."""
+    """The message, which waits; for the same reason as before this is not written down
+    again each time."""
     same = message.code == reason.code and message.place == str(reason.place)
     known = same and (reason.code == "paused" or message.due_at == until)
     message.state, message.due_at = MessageState.DEFERRED, until

@@ -31,7 +31,8 @@ from drip.storage.sending.outbox import OutboxMessage
 
 
 class Passage(NamedTuple):
-    """A run at a step of its campaign, with what is known of its contact; `messages` are the run's, by step.
+    """A run at a step of its campaign, with what is known of its contact; `messages`
+    are the run's, by step.
 
     A value: moving on, or seeing what a step did, makes another one.
     """
@@ -45,7 +46,8 @@ class Passage(NamedTuple):
 
     @property
     def step(self) -> Step | None:
-        """The step at which the run stands; None if it is through, or the campaign cannot place it."""
+        """The step at which the run stands; None if it is through, or the campaign
+        cannot place it."""
         return step_at(self.campaign, self.run.position)
 
     @property
@@ -65,7 +67,8 @@ class Passage(NamedTuple):
         return self.of(run)
 
     def of(self, run: Run) -> Passage:
-        """The same, of the run as it is now. `_replace` takes twice as long, and this is done at every step."""
+        """The same, of the run as it is now. `_replace` takes twice as long, and this
+        is done at every step."""
         return Passage(
             run,
             self.campaign,
@@ -117,7 +120,8 @@ def passage_of(
 
 
 def began(passage: Passage) -> datetime:
-    """From when on an event counts: the trigger's own time, which may lie before the run was started."""
+    """From when on an event counts: the trigger's own time, which may lie before the
+    run was started."""
     run, facts = passage.run, passage.facts
     trigger_event = facts.events.get(run.event_id or 0)
     if trigger_event:
@@ -132,13 +136,15 @@ def began(passage: Passage) -> datetime:
 
 
 def due_of(passage: Passage, step: SendStep) -> datetime:
-    """When a message is due: at its date, or else as soon as the step before is done."""
+    """When a message is due: at its date, or else as soon as the step before is
+    done."""
     since = passage.run.since
     return since if step.at is None else point_of(passage, step.at) or since
 
 
 def over_before(passage: Passage, due: datetime) -> bool:
-    """Whether something was over so long before the run began that it is not made up for."""
+    """Whether something was over so long before the run began that it is not made up
+    for."""
     return due + LATE_JOINER < passage.run.started_at
 
 
@@ -153,7 +159,8 @@ def point_of(passage: Passage, point: Point) -> datetime | None:
 
 
 def _day(passage: Passage, field: str) -> object:
-    """The date of a field, as far as it is known; what is no date is returned as it is."""
+    """The date of a field, as far as it is known; what is no date is returned as it
+    is."""
     anchor, trigger = passage.run.anchor, passage.campaign.trigger
     if anchor and isinstance(trigger, DateTrigger) and field == trigger.name:
         return date.fromisoformat(anchor)
@@ -204,7 +211,8 @@ def next_clock(
     where: ZoneInfo,
     holidays: frozenset[date],
 ) -> datetime:
-    """The next time it is `until.minute` on such a day; `next business day` and `tomorrow` are never today."""
+    """The next time it is `until.minute` on such a day; `next business day` and
+    `tomorrow` are never today."""
     day = local(since, where).date()
     if until.day != "day":
         day += timedelta(days=1)

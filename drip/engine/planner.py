@@ -1,4 +1,5 @@
-"""A tick of planning: what is new is followed up, who enters, and everything that is due judged in batches."""
+"""A tick of planning: what is new is followed up, who enters, and everything that is
+due judged in batches."""
 
 from __future__ import annotations
 
@@ -25,14 +26,16 @@ from drip.storage.campaigns import runs
 from drip.storage.people import change_marks, counters, erasing, sign_ups
 from drip.storage.sending import outbox
 
-# So many contacts are judged in one transaction, and so many of them at once: what is known about these few stays in
-# the processor's cache.
+# So many contacts are judged in one transaction, and so many of them at once: what is
+# known about these few stays in the processor's cache.
 BATCH = 2_000
 AT_ONCE = 500
-# So many are erased in one transaction, which takes about half a second: others may write in between.
+# So many are erased in one transaction, which takes about half a second: others may
+# write in between.
 FORGOTTEN_AT_ONCE = 100
 log = logging.getLogger("drip.planner")
-# A grant that has not left within this is judged again, so that what counts is when it really left.
+# A grant that has not left within this is judged again, so that what counts is when it
+# really left.
 GRANT_LASTS = timedelta(minutes=10)
 
 
@@ -43,7 +46,8 @@ def plan(
     enroller: Enroller,
     now: datetime,
 ) -> None:
-    """Brings the database up to `now`: afterwards nothing is due that was not judged."""
+    """Brings the database up to `now`: afterwards nothing is due that was not
+    judged."""
     while not _took_in(
         database,
         campaign_set,
@@ -73,7 +77,8 @@ def _judged_some(
     texts: Texts,
     now: datetime,
 ) -> bool:
-    """Judges what is due for some contacts, in one transaction; False if nothing is due for anybody."""
+    """Judges what is due for some contacts, in one transaction; False if nothing is due
+    for anybody."""
     with database.write() as connection:
         ids = runs.contacts_with_something_due(connection, now, BATCH)
         if not ids:
@@ -130,7 +135,8 @@ def _took_in(
     enroller: Enroller,
     now: datetime,
 ) -> bool:
-    """Whether all was taken in that is new. First those are erased who signed up and did not confirm in time, some at a time."""
+    """Whether all was taken in that is new. First those are erased who signed up and
+    did not confirm in time, some at a time."""
     with database.write() as connection:
         gone = sign_ups.run_out(connection, now, FORGOTTEN_AT_ONCE)
         erasing.erase_sign_ups(connection, gone, now)
@@ -148,7 +154,8 @@ def _filled(
     text: str,
     values: Mapping[str, Any],
 ) -> str:
-    """A task's title; as it is written where it cannot be filled in, since the work has to be done all the same."""
+    """A task's title; as it is written where it cannot be filled in, since the work has
+    to be done all the same."""
     try:
         return templates.fill(text, values)
     except DripError as error:
@@ -161,7 +168,8 @@ def _is_there(
     folder: str,
     occurrence: str,
 ) -> bool:
-    """Whether there is content. A file that cannot be read is there: rendering will say what is wrong with it."""
+    """Whether there is content. A file that cannot be read is there: rendering will say
+    what is wrong with it."""
     try:
         return templates.content(folder, occurrence) is not None
     except DripError:
@@ -169,13 +177,15 @@ def _is_there(
 
 
 def is_due(database: Database, now: datetime) -> bool:
-    """Whether something stored is due at `now`: a run to look at, or a message to judge."""
+    """Whether something stored is due at `now`: a run to look at, or a message to
+    judge."""
     with database.read() as connection:
         return bool(runs.contacts_with_something_due(connection, now, 1))
 
 
 def has_news(database: Database, campaign_set: CampaignSet) -> bool:
-    """Whether people or counters have changed since campaigns and segments looked last."""
+    """Whether people or counters have changed since campaigns and segments looked
+    last."""
     with database.read() as connection:
         cursors = cursor_store.cursors_of(connection)
         change, entry = (

@@ -1,4 +1,5 @@
-"""What a server or the daemon does again and again, whatever goes wrong: said once, and known when it last went well."""
+"""What a server or the daemon does again and again, whatever goes wrong: said once, and
+known when it last went well."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ from drip.errors import DripError
 
 # So many different causes are logged until it goes well again.
 MOST_LOGGED = 5
-# What went well for so short a time has not ended: several tasks may get the last file by
-# turns.
+# What went well for so short a time has not ended: several tasks may get the last file
+# by turns.
 CALM_S = 60.0
 LONGEST_LOGGED = 300
 
@@ -23,7 +24,8 @@ LONGEST_LOGGED = 300
 class Repeating:
     """One such task. `name` begins a sentence: `Looking at keys`.
 
-    `passed_s` is a stopwatch. It is late if it last went well more than `late_s` seconds
+    `passed_s` is a stopwatch. It is late if it last went well more than `late_s`
+    seconds
     ago; one attempt that is under way may take `longest_s`. What is done `on_demand` is
     not late while there is nothing to do.
     """
@@ -87,7 +89,8 @@ class Repeating:
         goes_well = self._under_way and not self.error
         if self._on_demand and not self._under_way and not self.error:
             return None
-        # What takes long by its nature is late only once it has taken longer than it may.
+        # What takes long by its nature is late only once it has taken longer than it
+        # may.
         most_s = max(self.late_s, self._longest_s) if goes_well else self.late_s
         age_s = self.age_s
         if age_s <= most_s:
@@ -124,13 +127,15 @@ def words(error: Exception) -> tuple[str, str]:
 
 
 def _unforeseen(error: Exception) -> str:
-    # On one line and cut: others read the log by the line, and words can be without end.
+    # On one line and cut: others read the log by the line, and words can be without
+    # end.
     said = " ".join(f"{type(error).__name__}: {error}".split())[:LONGEST_LOGGED]
     return f"something that nobody foresaw: {said}{_where(error)}."
 
 
 def _where(error: Exception) -> str:
-    # The place tells more than a traceback in a log of one line each, and quotes no data.
+    # The place tells more than a traceback in a log of one line each, and quotes no
+    # data.
     raised = traceback.extract_tb(error.__traceback__)
     if not raised:
         return ""

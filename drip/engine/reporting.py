@@ -1,4 +1,5 @@
-"""What a campaign achieved: its messages step by step, the goals of those who got it beside those who were held out."""
+"""What a campaign achieved: its messages step by step, the goals of those who got it
+beside those who were held out."""
 
 from __future__ import annotations
 
@@ -30,7 +31,8 @@ StepKey = tuple[str, str]
 
 @dataclass(frozen=True, slots=True)
 class StepReport:
-    """The messages of a step by one channel: by how they ended, and what came back of those that left."""
+    """The messages of a step by one channel: by how they ended, and what came back of
+    those that left."""
 
     step: str
     channel: str
@@ -40,7 +42,8 @@ class StepReport:
 
 @dataclass(frozen=True, slots=True)
 class Side:
-    """People who got the campaign, or did not, and what they did: `value` is the sum of a field of the goal's event."""
+    """People who got the campaign, or did not, and what they did: `value` is the sum of
+    a field of the goal's event."""
 
     goals: Share
     value: float
@@ -57,7 +60,8 @@ class ArmReport:
 
 @dataclass(frozen=True, slots=True)
 class CapsReport:
-    """How often caps kept a campaign's messages back in a time, for which campaigns' sake, and week by week."""
+    """How often caps kept a campaign's messages back in a time, for which campaigns'
+    sake, and week by week."""
 
     skipped: int
     deferred: int
@@ -67,9 +71,11 @@ class CapsReport:
 
 @dataclass(frozen=True, slots=True)
 class CampaignReport:
-    """Of the runs that began in a time. `lift` is None without a goal, or without anybody on either side.
+    """Of the runs that began in a time. `lift` is None without a goal, or without
+    anybody on either side.
 
-    `not_sent` says how often which code kept a message from leaving; `caps` is about the messages of the time.
+    `not_sent` says how often which code kept a message from leaving; `caps` is about
+    the messages of the time.
     """
 
     campaign: str
@@ -274,5 +280,6 @@ def _number(event: Event, field: str) -> float:
     try:
         return parse_number(event.fields.get(field, ""))
     except ValueError:
-        # Fields are whatever a shop sends: one slip of it may not cost the whole report.
+        # Fields are whatever a shop sends: one slip of it may not cost the whole
+        # report.
         return 0.0

@@ -1,4 +1,5 @@
-"""A message as it would be written now: once more for whoever looks at it in a browser, or for anybody, to try it."""
+"""A message as it would be written now: once more for whoever looks at it in a browser,
+or for anybody, to try it."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ def rerender(
     channel: str,
     now: datetime,
 ) -> Message | None:
-    """The message of a run's step; None if there is no such run or step any more. Raises DripError if it cannot be written."""
+    """The message of a run's step; None if there is no such run or step any more.
+    Raises DripError if it cannot be written."""
     run = runs.runs_by_id(connection, [run_id]).get(run_id)
     if run is None:
         return None
@@ -74,8 +76,10 @@ def render_for(
     now: datetime,
     mine: Identity,
 ) -> Message:
-    """The message that a contact would get from a step, whether or not the contact is in the campaign: about the first
-    record of its kind, after the newest events. Its links are signed by `mine`. Raises DripError if it cannot be written, or there is no such record or event."""
+    """The message that a contact would get from a step, whether or not the contact is
+    in the campaign: about the first
+    record of its kind, after the newest events. Its links are signed by `mine`. Raises
+    DripError if it cannot be written, or there is no such record or event."""
     record = _record(connection, campaign, contact)
     heard = _heard(connection, campaign, contact)
     facts = facts_of(

@@ -1,7 +1,10 @@
-"""Slots kept free: what campaigns with `reserve:` are going to send to the contacts of a batch.
+"""Slots kept free: what campaigns with `reserve:` are going to send to the contacts of
+a batch.
 
-Monday's promotion must not eat the slot that Thursday's birthday card needs. So when something of a lower priority is
-judged, the messages that such a campaign has coming within its `reserve` count already, each at the first moment
+Monday's promotion must not eat the slot that Thursday's birthday card needs. So when
+something of a lower priority is
+judged, the messages that such a campaign has coming within its `reserve` count already,
+each at the first moment
 from when it is due at which its send window is open.
 """
 
@@ -46,7 +49,8 @@ Near = tuple[int, int, date]
 
 @dataclass(frozen=True, slots=True)
 class Coming:
-    """One occurrence of a reserving campaign: whose, the date that it hangs on, and what became of its messages so far,
+    """One occurrence of a reserving campaign: whose, the date that it hangs on, and
+    what became of its messages so far,
     by step (None: of the run)."""
 
     campaign: Campaign
@@ -162,7 +166,8 @@ def _reserved(
     facts: ContactFacts,
     now: datetime,
 ) -> Iterator[Reservation]:
-    """The messages of an occurrence that will be due within `reserve`, if they can reach the contact at all."""
+    """The messages of an occurrence that will be due within `reserve`, if they can
+    reach the contact at all."""
     if runs.ENDED in occurrence.became.values():
         return
     passage = _passage(occurrence, facts)
@@ -179,7 +184,8 @@ def _reserved(
         )
         if use is None:
             continue
-        # Asked only where something is coming: that is much rarer than a date that is near.
+        # Asked only where something is coming: that is much rarer than a date that is
+        # near.
         if not asked and _outside(passage):
             return
         asked = True
@@ -241,7 +247,8 @@ def _use(
     person: Person,
     now: datetime,
 ) -> Use | None:
-    """The slot that a message will use; None if it is not near enough, has gone, counts for nothing or can't go."""
+    """The slot that a message will use; None if it is not near enough, has gone, counts
+    for nothing or can't go."""
     campaign, step = occurrence.campaign, ahead.step
     assert campaign.reserve is not None
     became = occurrence.became.get(step.id, runs.WAITS)

@@ -1,4 +1,5 @@
-"""What a server's refusals are worth: one that takes nobody may mean us, and proves nothing about a recipient."""
+"""What a server's refusals are worth: one that takes nobody may mean us, and proves
+nothing about a recipient."""
 
 from __future__ import annotations
 
@@ -121,8 +122,8 @@ class ServerTrust:
         The server had taken nobody when it was heard; or it has refused so many in a
         row that this is so again, and nobody of these is given up.
         """
-        # With several connections an answer may be stored after the server has taken somebody,
-        # though it was given before.
+        # With several connections an answer may be stored after the server has taken
+        # somebody, though it was given before.
         if ready.id in self._unproven:
             return True
         if self.relay is None:

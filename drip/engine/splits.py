@@ -1,4 +1,5 @@
-"""Which arms of splits have won: the arm in which most runs met the goal, once a split has learned enough."""
+"""Which arms of splits have won: the arm in which most runs met the goal, once a split
+has learned enough."""
 
 from __future__ import annotations
 
@@ -24,9 +25,11 @@ def winners(
     campaigns: Mapping[tuple[str, str], Campaign | None],
     now: datetime,
 ) -> dict[tuple[str, str], int | None]:
-    """The arm, by campaign and split, that all who come now get; None while it is too early to tell.
+    """The arm, by campaign and split, that all who come now get; None while it is too
+    early to tell.
 
-    Only of splits that one of these runs can still come to: those who came to one are counted all over again, and
+    Only of splits that one of these runs can still come to: those who came to one are
+    counted all over again, and
     steps lead on only.
     """
     found_out: dict[tuple[str, str], int | None] = {}
@@ -58,7 +61,8 @@ def _winner(
     split: Split,
     now: datetime,
 ) -> int | None:
-    """The arm in which most runs met the goal, once the split has learned enough; none if two are equal."""
+    """The arm in which most runs met the goal, once the split has learned enough; none
+    if two are equal."""
     goal = campaign.goal
     came = runs.in_split(connection, campaign.key, split.id)
     if goal is None or not came:
@@ -99,7 +103,8 @@ def _best(
     good: Counter[int],
     arms: int,
 ) -> int | None:
-    """The arm with the highest rate. An arm that the split had in another version is none any more."""
+    """The arm with the highest rate. An arm that the split had in another version is
+    none any more."""
     rates = [(good[arm] / came[arm], arm) for arm in came if arm < arms]
     rates.sort(reverse=True)
     if len(rates) < 2 or rates[0][0] == rates[1][0]:

@@ -1,6 +1,8 @@
-"""One step that is no message: where a run goes on after it, or why it stops there, and what it does.
+"""One step that is no message: where a run goes on after it, or why it stops there, and
+what it does.
 
-A kind of step has its case in `take`; what a step does to a contact is in `engine.actions`.
+A kind of step has its case in `take`; what a step does to a contact is in
+`engine.actions`.
 """
 
 from __future__ import annotations
@@ -42,7 +44,8 @@ from drip.storage.people.events import Event
 
 
 class AtMessage(NamedTuple):
-    """The run is at a message that is due; `left_out` is why it is passed over all the same."""
+    """The run is at a message that is due; `left_out` is why it is passed over all the
+    same."""
 
     step: SendStep
     planned_at: datetime
@@ -71,7 +74,8 @@ Stop = AtMessage | Waits | Resting | AtEnd
 
 
 class Taken(NamedTuple):
-    """A run after a step, or, with a `stop`, where it stays; and what the step brought about."""
+    """A run after a step, or, with a `stop`, where it stays; and what the step brought
+    about."""
 
     passage: Passage
     stop: Stop | None = None
@@ -109,7 +113,8 @@ def ends(
     reason: Reason | None,
     now: datetime,
 ) -> Taken:
-    """Over, and with it, where there is a reason, what of the run's messages has not left."""
+    """Over, and with it, where there is a reason, what of the run's messages has not
+    left."""
     messages = passage.messages.values()
     stopped = stopping(messages, reason, now)
     gone = passage.of(ended(passage.run, reason, now))
@@ -215,7 +220,8 @@ def _do(
     passage: Passage,
     now: datetime,
 ) -> Taken:
-    """Does what a step says. A stranger's address gets no points, codes, tags, consents, and no call."""
+    """Does what a step says. A stranger's address gets no points, codes, tags,
+    consents, and no call."""
     position, since = step.next, passage.run.since
     if passage.facts.unconfirmed(passage.contact):
         return goes_on(passage, position, since)
@@ -288,7 +294,8 @@ def _meets(
 
 
 def _having_heard(passage: Passage, event: Event) -> Passage:
-    """By its name for what follows, and by its number so that it does not count for another wait."""
+    """By its name for what follows, and by its number so that it does not count for
+    another wait."""
     prefix = event.name.partition(".")[0]
     heard = {
         **(passage.run.heard or {}),

@@ -1,4 +1,5 @@
-"""The one place that writes what planning has brought about, and that knows the order of the stores."""
+"""The one place that writes what planning has brought about, and that knows the order
+of the stores."""
 
 from __future__ import annotations
 
@@ -79,7 +80,8 @@ class UnitOfWork:
     _steps: dict[type, list[Any]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, effects: Iterable[Effect]) -> None:
-        """These are to be stored, in their order as far as that matters: of a run or a message the last one counts."""
+        """These are to be stored, in their order as far as that matters: of a run or a
+        message the last one counts."""
         for effect in effects:
             # By what comes most often: these are as many as messages.
             if isinstance(effect, MessageChanged | MessageJudged):
@@ -109,20 +111,22 @@ class UnitOfWork:
             changed = self._runs[run_id]
             self._runs[run_id] = rests(changed, Wake.WAITS_FOR_MESSAGE)
         else:
-            # Nothing else about it is new: one statement for all of these, which a blast is full of.
+            # Nothing else about it is new: one statement for all of these, which a
+            # blast is full of.
             self._resting.append(run_id)
 
     def store(self, connection: Connection) -> None:
         """Writes everything down."""
-        # Before the runs: whether another run of a sign-up is under way, so that its end may not come sooner, is asked of
-        # the table as it was when these walked.
+        # Before the runs: whether another run of a sign-up is under way, so that its
+        # end may not come sooner, is asked of the table as it was when these walked.
         self._store_people(connection)
         self._store_runs(connection)
         self._store_messages(connection)
         self._store_goals(connection)
         self._store_steps(connection)
-        # Last: what a step set is new to the contact's other runs, which were not at hand, and storing those at hand has
-        # taken away the marks that fields and consents left. A run that was stored later would sleep over what is new.
+        # Last: what a step set is new to the contact's other runs, which were not at
+        # hand, and storing those at hand has taken away the marks that fields and
+        # consents left. A run that was stored later would sleep over what is new.
         self._wake(connection)
 
     def _store_people(self, connection: Connection) -> None:
@@ -154,8 +158,9 @@ class UnitOfWork:
         )
 
     def _move_counters(self, connection: Connection) -> None:
-        # The numbers of the movements are those of the order in which the steps were done: occurrences of campaigns
-        # that start when a counter reaches something are called by them.
+        # The numbers of the movements are those of the order in which the steps were
+        # done: occurrences of campaigns that start when a counter reaches something are
+        # called by them.
         moved: list[CounterMoved] = self._steps[CounterMoved]
         for counter, together in groupby(moved, key=attrgetter("counter")):
             movements = [effect.movement for effect in together]
@@ -177,7 +182,8 @@ class UnitOfWork:
             record_store.save_records(connection, own, date_fields(self.settings, kind))
         owners: list[Owner] = [(contact_id, 0) for contact_id in contacts]
         owners += [(record.contact_id, record.id) for record in records.values()]
-        # Saving takes all dates away, so that what follows from fields is worked out after it.
+        # Saving takes all dates away, so that what follows from fields is worked out
+        # after it.
         refresh(connection, self.settings, owners)
 
     def _store_runs(self, connection: Connection) -> None:
@@ -185,7 +191,8 @@ class UnitOfWork:
         runs.save_runs(connection, list(self._runs.values()))
 
     def _store_messages(self, connection: Connection) -> None:
-        """Messages come first: a new one has its number, which a judgement needs, once it is stored."""
+        """Messages come first: a new one has its number, which a judgement needs, once
+        it is stored."""
         outbox.save_messages(connection, list(self._messages.values()))
         judgements = [self._judgement(judged) for judged in self._judged]
         decisions.save_judgements(connection, judgements)
@@ -240,7 +247,8 @@ class UnitOfWork:
             *(moved.movement.contact_id for moved in self._steps[CounterMoved]),
             *(retagged.contact_id for retagged in self._steps[Retagged]),
         }
-        # Consents and fields have marked their contacts as changed where they were stored.
+        # Consents and fields have marked their contacts as changed where they were
+        # stored.
         woken = {
             effect.contact.id
             for kind in (ConsentSaid, FieldsSet)

@@ -1,4 +1,5 @@
-"""One tick: planning and handing over, until nothing is due any more. The daemon's and the simulator's."""
+"""One tick: planning and handing over, until nothing is due any more. The daemon's and
+the simulator's."""
 
 from __future__ import annotations
 
@@ -8,8 +9,8 @@ from drip.engine.dispatcher import Dispatcher
 from drip.engine.entry import Enroller
 from drip.engine.planner import has_news, is_due, plan
 
-# A message can be given back and judged again at one instant, and a run can send several
-# in a row. More than this is a loop, and the next tick goes on with it.
+# A message can be given back and judged again at one instant, and a run can send
+# several in a row. More than this is a loop, and the next tick goes on with it.
 MOST_ROUNDS = 100
 
 

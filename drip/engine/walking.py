@@ -1,7 +1,10 @@
-"""A run walks through its campaign: to the next message that is due, or to where it waits or ends.
+"""A run walks through its campaign: to the next message that is due, or to where it
+waits or ends.
 
-`walk(passage, now)` reads nothing and stores nothing. It returns where the run has come to, and what that brings about.
-`coming` is the same way looked at from afar: the messages that are sure to come. Steps that are no messages are in
+`walk(passage, now)` reads nothing and stores nothing. It returns where the run has come
+to, and what that brings about.
+`coming` is the same way looked at from afar: the messages that are sure to come. Steps
+that are no messages are in
 `engine.stepping`.
 """
 
@@ -38,7 +41,8 @@ from drip.storage.sending.outbox import OutboxMessage
 
 
 def walk(passage: Passage, now: datetime) -> Taken:
-    """Moves a run on as far as it can go at `now`: where it stops, and what the way there brought about, in its order.
+    """Moves a run on as far as it can go at `now`: where it stops, and what the way
+    there brought about, in its order.
 
     The run itself is among the effects if it has changed.
     """
@@ -68,7 +72,8 @@ def _at_message(
     step: SendStep,
     now: datetime,
 ) -> Taken:
-    """On, if the message has its end; stopped, if it is on its way, not due yet, or to be judged."""
+    """On, if the message has its end; stopped, if it is on its way, not due yet, or to
+    be judged."""
     message = passage.messages.get(step.id)
     if message and message.state != "deferred":
         return _sent_before(
@@ -106,7 +111,8 @@ def left_out(
     step: SendStep,
     due: datetime,
 ) -> Reason | None:
-    """Why a message is passed over: nobody confirmed, its date is unknown or long over, or its `only_if`."""
+    """Why a message is passed over: nobody confirmed, its date is unknown or long over,
+    or its `only_if`."""
     if passage.facts.unconfirmed(passage.contact) and _has_asked(passage, step):
         sentence = "nobody has confirmed this sign-up, and was asked once"
         return Reason("no-consent", sentence, step.place)
@@ -125,7 +131,8 @@ def _by_date(
     step: SendStep,
     due: datetime,
 ) -> Reason | None:
-    """Why a message that hangs on a date makes no sense: that is unknown, or was over long before the run began."""
+    """Why a message that hangs on a date makes no sense: that is unknown, or was over
+    long before the run began."""
     assert step.at
     if point_of(passage, step.at) is None:
         sentence = f"{step.at.field} is unknown, and the message hangs on it"
@@ -148,9 +155,11 @@ def _has_asked(passage: Passage, step: SendStep) -> bool:
 
 
 def coming(passage: Passage) -> Iterator[AtMessage]:
-    """The messages that are sure to come, if each leaves when it is due: up to where the way hangs on anything.
+    """The messages that are sure to come, if each leaves when it is due: up to where
+    the way hangs on anything.
 
-    The run stands where its campaign begins, or anywhere. What steps do on the way is not done.
+    The run stands where its campaign begins, or anywhere. What steps do on the way is
+    not done.
     """
     while (step := passage.step) is not None:
         since = passage.run.since
@@ -166,7 +175,8 @@ def coming(passage: Passage) -> Iterator[AtMessage]:
 
 
 def _is_sure(passage: Passage, step: SendStep) -> bool:
-    """Whether it is known when a message is due: as the one before is done, or by the date that the run hangs on."""
+    """Whether it is known when a message is due: as the one before is done, or by the
+    date that the run hangs on."""
     trigger = passage.campaign.trigger
     hung = isinstance(trigger, DateTrigger) and trigger.name
     return step.at is None or step.at.field == hung

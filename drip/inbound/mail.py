@@ -81,7 +81,8 @@ class Mail:
 
 
 def in_words(value: object) -> str:
-    """A header's value without line ends, its RFC 2047 words decoded where they can be."""
+    """A header's value without line ends, its RFC 2047 words decoded where they can
+    be."""
     if value is None:
         return ""
     text = " ".join(str(value).split())
@@ -159,7 +160,8 @@ def _is_nested_deep(data: bytes) -> bool:
 
 
 def _has_many_blocks(data: bytes) -> bool:
-    # Of a delivery status each block becomes a message of its own (RFC 3464, section 2.1).
+    # Of a delivery status each block becomes a message of its own (RFC 3464, section
+    # 2.1).
     if b"delivery-status" not in data.lower():
         return False
     return len(re.findall(rb"\n\r?\n", data)) > MOST_BLOCKS
@@ -271,7 +273,8 @@ def _lines(text: str) -> str:
 
 
 def _without_tags(text: str) -> str:
-    """In time that grows with the length alone: a tag ends where the next one begins."""
+    """In time that grows with the length alone: a tag ends where the next one
+    begins."""
     text = _BREAKING.sub("\n", _without_hidden(text))
     return html.unescape(re.sub(r"<[/!A-Za-z][^<>@]*>", " ", text))
 

@@ -94,7 +94,8 @@ def _maildir(path: Path) -> Iterator[Incoming]:
 
 
 def mails_by_imap(options: Mapping[str, str]) -> Iterator[Incoming]:
-    """What is unseen in a mailbox (RFC 9051). Raises DripError if it cannot be opened."""
+    """What is unseen in a mailbox (RFC 9051). Raises DripError if it cannot be
+    opened."""
     host = options["host"]
     with _mailbox(options) as mailbox:
         try:

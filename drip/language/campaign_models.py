@@ -112,7 +112,8 @@ class CampaignModel(Model):
     topic: Topic | None = key(
         None, "What a contact can switch off; from _settings.yaml", "reminders"
     )
-    # A pause keeps everybody at their step; what waits longer than its grace is skipped.
+    # A pause keeps everybody at their step; what waits longer than its grace is
+    # skipped.
     status: Annotated[Status, phrase(str)] = key(
         "live", "A paused campaign holds its people in place", "live"
     )

@@ -501,8 +501,8 @@ def _of_message(name: str, scope: Scope) -> Iterator[tuple[str, str]]:
         yield "campaign", scope.campaign
 
 
-# What a verb names where the settings declare it, under a section of that name. Tags are
-# declared nowhere: any word may be one, put on by a step or by a file.
+# What a verb names where the settings declare it, under a section of that name. Tags
+# are declared nowhere: any word may be one, put on by a step or by a file.
 DECLARED = {
     "subscribed": "topic",
     "in_segment": "segment",

@@ -12,7 +12,8 @@ from importlib.util import module_from_spec
 def public_holidays(
     country: str, part: str | None, years: Collection[int]
 ) -> set[date]:
-    """Those of a country (`US`), or of a part of it (`DE`, `BY`). Raises NotImplementedError where the library has none."""
+    """Those of a country (`US`), or of a part of it (`DE`, `BY`). Raises
+    NotImplementedError where the library has none."""
     # Slow to import, and few workspaces want it.
     import holidays
 
@@ -21,7 +22,8 @@ def public_holidays(
 
 
 def _hold_back_countries(folder: str) -> None:
-    """Has Python find the modules of countries without importing them all: the package's `__init__` does that, and 250 modules take
+    """Has Python find the modules of countries without importing them all: the
+    package's `__init__` does that, and 250 modules take
     0.1 s on the machine this was measured on, a tenth of `drip check`."""
     name = "holidays.countries"
     if name not in sys.modules:

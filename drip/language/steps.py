@@ -50,7 +50,8 @@ class Label:
 
 @dataclass
 class _Ways:
-    """The ways of a branch that are read so far; `otherwise` is the one that is left."""
+    """The ways of a branch that are read so far; `otherwise` is the one that is
+    left."""
 
     arms: list[tuple[Condition, Label]] = field(default_factory=list)
     otherwise: Label | None = None

@@ -1,4 +1,5 @@
-"""Two previews of the same people under different files: who gains, loses, is moved or newly capped, and by which line."""
+"""Two previews of the same people under different files: who gains, loses, is moved or
+newly capped, and by which line."""
 
 from __future__ import annotations
 
@@ -89,7 +90,8 @@ def _without_none(way: Way) -> tuple[str, ...]:
 
 
 class _Side:
-    """One preview, by way: when messages leave, what a cap held back, what else was said."""
+    """One preview, by way: when messages leave, what a cap held back, what else was
+    said."""
 
     def __init__(self, rows: Iterable[LedgerRow]) -> None:
         self.sent: dict[Way, dict[str, datetime]] = defaultdict(dict)

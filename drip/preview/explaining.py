@@ -1,4 +1,5 @@
-"""What a contact got and will get, and why nothing of the other campaigns: the first thing that stands in the way, read live."""
+"""What a contact got and will get, and why nothing of the other campaigns: the first
+thing that stands in the way, read live."""
 
 from __future__ import annotations
 
@@ -81,7 +82,8 @@ def explained(
     now: datetime,
     progress: Callable[[datetime], None] = lambda now: None,
 ) -> Explained:
-    """Of all campaigns, or of one. Raises DripError for a contact or campaign that is not."""
+    """Of all campaigns, or of one. Raises DripError for a contact or campaign that is
+    not."""
     with database.read() as connection:
         contact = contact_store.contact_of_key(connection, key)
     # In a copy: a set keeps the versions that it reads, and who looks changes nothing.

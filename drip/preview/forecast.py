@@ -1,4 +1,5 @@
-"""What the coming time holds: a simulation on a copy of the database, and its ledger, line by line or in sums."""
+"""What the coming time holds: a simulation on a copy of the database, and its ledger,
+line by line or in sums."""
 
 from __future__ import annotations
 
@@ -28,8 +29,8 @@ from drip.storage.reading.pressure import Pressure
 from drip.storage.reading.summary import Summary
 from drip.workspace import Workspace
 
-# A process of its own takes a second to begin. More than these would mostly wait for one
-# disk.
+# A process of its own takes a second to begin. More than these would mostly wait for
+# one disk.
 WORTH_SHARING = 10_000
 MOST_SHARES = 8
 Progress = Callable[[datetime], None]
@@ -279,7 +280,8 @@ def _sums_of_share(root: Path, environment: Mapping[str, str], share: _Share) ->
 
 
 def _alone(workspace: Workspace, database: Database) -> tuple[str, ...] | None:
-    """The events that are needed of everybody, if what happens to a contact hangs on no other.
+    """The events that are needed of everybody, if what happens to a contact hangs on no
+    other.
 
     None if it does (`CampaignSet.alone`).
     """

@@ -1,4 +1,5 @@
-"""What a downtime does to messages: two previews of the same people, one of them with a time in which nothing runs."""
+"""What a downtime does to messages: two previews of the same people, one of them with a
+time in which nothing runs."""
 
 from __future__ import annotations
 

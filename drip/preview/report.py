@@ -1,4 +1,5 @@
-"""The preview as one self-contained page: calendar, samples, timelines, what is not sent and why, the pressure of caps."""
+"""The preview as one self-contained page: calendar, samples, timelines, what is not
+sent and why, the pressure of caps."""
 
 from __future__ import annotations
 

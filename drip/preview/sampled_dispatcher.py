@@ -1,4 +1,5 @@
-"""Handing over in a rehearsal, where nothing leaves: some messages are rendered, and those that are alike follow.
+"""Handing over in a rehearsal, where nothing leaves: some messages are rendered, and
+those that are alike follow.
 
 Whether a text can be filled in hangs on which values there are. So it is rendered for
 the first messages of every step, for the first message of every kind (the same step,

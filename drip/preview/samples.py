@@ -1,4 +1,5 @@
-"""A few rendered messages of each campaign, chosen to show what can go wrong: the longest name, the fewest known fields."""
+"""A few rendered messages of each campaign, chosen to show what can go wrong: the
+longest name, the fewest known fields."""
 
 from __future__ import annotations
 

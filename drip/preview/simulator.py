@@ -1,4 +1,5 @@
-"""The planner and the dispatcher on a virtual clock, over a copy of the database, sending nowhere."""
+"""The planner and the dispatcher on a virtual clock, over a copy of the database,
+sending nowhere."""
 
 from __future__ import annotations
 
@@ -78,7 +79,8 @@ def rehearsal(
     with private.scratch() as folder:
         path = folder / "rehearsal.db"
         create_database(path, now, durable=False).close()
-        # It lies in a folder that only we may enter: it holds whatever is known of people.
+        # It lies in a folder that only we may enter: it holds whatever is known of
+        # people.
         copy_into(database, path, part, now)
         copy = SqliteDatabase(path, durable=False)
         try:

@@ -1,4 +1,5 @@
-"""The `tests:` of a campaign, played on the real planner with a virtual clock: nothing is sent."""
+"""The `tests:` of a campaign, played on the real planner with a virtual clock: nothing
+is sent."""
 
 from __future__ import annotations
 
@@ -58,8 +59,8 @@ REACHABLE: Mapping[str, str] = {
 }
 # How far a test looks beyond the last line it names.
 BEYOND = timedelta(days=30)
-# How long before that line the sample contact is known: long enough for every step of one date, and for one
-# birthday but not two.
+# How long before that line the sample contact is known: long enough for every step of
+# one date, and for one birthday but not two.
 BEFORE_DATE, BEFORE_BIRTHDAY = timedelta(days=400), timedelta(days=180)
 MOMENT = timedelta(milliseconds=1)
 DAY = timedelta(days=1)
@@ -70,7 +71,8 @@ NO_DAY = date(2026, 1, 1)
 
 @dataclass(frozen=True, slots=True)
 class TimelineEntry:
-    """One line of a timeline, on the sample contact's clock. `why` is the reason that was written down."""
+    """One line of a timeline, on the sample contact's clock. `why` is the reason that
+    was written down."""
 
     wall: datetime
     text: str
@@ -78,7 +80,8 @@ class TimelineEntry:
     place: Place | None = None
 
     def fits(self, expected: TimelineEntry) -> bool:
-        """Whether this is what was expected, which may leave out the channel or the reason."""
+        """Whether this is what was expected, which may leave out the channel or the
+        reason."""
         if self.wall != expected.wall:
             return False
         longer = (f"{expected.text} by ", f"{expected.text} (")
@@ -106,13 +109,15 @@ class Result:
         return not any(left is None or right is None for left, right in self.pairs())
 
     def pairs(self) -> list[Pair]:
-        """Expected and observed side by side: pairs that fit, and what has no partner."""
+        """Expected and observed side by side: pairs that fit, and what has no
+        partner."""
         rest = list(self.observed)
         pairs: list[Pair] = []
         for expected in self.expected:
             found = next((line for line in rest if line.fits(expected)), None)
             if found:
-                # Each line fits one that is expected: who expects it twice has to see it twice.
+                # Each line fits one that is expected: who expects it twice has to see
+                # it twice.
                 rest.remove(found)
             pairs.append((expected, found))
         pairs += [(None, line) for line in rest]
@@ -120,7 +125,8 @@ class Result:
 
 
 class Stage:
-    """Where the tests of a workspace are played: one empty database is made once, and copied for each."""
+    """Where the tests of a workspace are played: one empty database is made once, and
+    copied for each."""
 
     def __init__(self, settings: Settings, templates: Templates) -> None:
         self._settings = settings
@@ -190,7 +196,8 @@ def _opened(segments: Mapping[str, Segment], keys: Iterable[str]) -> dict[str, S
 
 
 class _Forgiving(Templates):
-    """A text that is not written yet is no reason for a test to fail: `drip check` says that it is missing."""
+    """A text that is not written yet is no reason for a test to fail: `drip check` says
+    that it is missing."""
 
     def _compile(
         self,
@@ -300,7 +307,8 @@ class _Play:
         return instant(datetime.combine(day, time()), self.zone)
 
     def _start(self) -> datetime:
-        """`today:`; else the day of the first line, and for dates long enough before it."""
+        """`today:`; else the day of the first line, and for dates long enough before
+        it."""
         if self.test.today:
             return self._midnight(self.test.today)
         first = min((wall.date() for wall in self._named()), default=NO_DAY)
@@ -310,7 +318,8 @@ class _Play:
         return self._midnight(first)
 
     def _end(self) -> datetime:
-        """`until:`; else 30 days after the last line, or for a schedule the end of its day."""
+        """`until:`; else 30 days after the last line, or for a schedule the end of its
+        day."""
         if self.test.until:
             return self._midnight(self.test.until + DAY)
         last = max(self._named(), default=None)
@@ -349,7 +358,8 @@ class _Play:
             return open_campaign_set(connection, loaded, start)
 
     def _give(self, connection: Connection) -> None:
-        """Counters, tags, codes in stock, and what is derived from all that is given."""
+        """Counters, tags, codes in stock, and what is derived from all that is
+        given."""
         number = self.contact.id
         for counter, balance in self.test.counters.items():
             counters.move(

@@ -15,7 +15,8 @@ TRIED = Place("--try")
 
 
 def tried(loaded: Loaded, text: str) -> Loaded:
-    """The files with other caps: `promo: 1 per week`, `all: 2 per day`, `campaign news: ignore`.
+    """The files with other caps: `promo: 1 per week`, `all: 2 per day`, `campaign news:
+    ignore`.
 
     A name is `all`, a channel or a topic; else a campaign, which also `campaign NAME`
     is. Raises DripError.

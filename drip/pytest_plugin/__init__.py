@@ -20,8 +20,8 @@ def pytest_collect_file(
     """Campaign files of a workspace, and nothing else."""
     if not _is_campaign(file_path):
         return None
-    # Here, and not above: pytest reads this module in projects without any campaign, and
-    # drip would be imported before their coverage begins.
+    # Here, and not above: pytest reads this module in projects without any campaign,
+    # and drip would be imported before their coverage begins.
     from drip.pytest_plugin.collecting import collector
 
     return collector(parent, file_path)

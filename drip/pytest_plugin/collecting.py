@@ -83,7 +83,8 @@ class CampaignItem(pytest.Item):
         self._test = test
 
     def runtest(self) -> None:
-        # One for each test: what one of them sends must not count for the next one's caps.
+        # One for each test: what one of them sends must not count for the next one's
+        # caps.
         stage = Stage(self._workspace.settings, self._workspace.templates)
         try:
             result = stage.play(self._campaign, self._test)

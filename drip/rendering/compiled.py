@@ -96,8 +96,8 @@ class Compiled:
         `known` are those of the values that are the same for everybody at this
         occurrence. Raises TooMuch past the limits, and what Jinja raises.
         """
-        # Which values are known decides which template it is: two campaigns may send the
-        # same file.
+        # Which values are known decides which template it is: two campaigns may send
+        # the same file.
         special = self._special_for(known)
         html = None
         if self.html is not None:

@@ -127,7 +127,8 @@ class _Guarded:
         self.nodes: set[int] = set()
 
     def look(self, node: nodes.Node, known: Readings) -> None:
-        """Walks a part of the tree in which the names in `known` have been asked for."""
+        """Walks a part of the tree in which the names in `known` have been asked
+        for."""
         if _reading(node) in known:
             self.nodes.add(id(node))
         match node:

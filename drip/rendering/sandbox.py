@@ -276,8 +276,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         """
         steps = USE + len(args) + len(kwargs)
         if kwargs:
-            # Jinja tells functions that take its context what is set around them; none of
-            # ours does.
+            # Jinja tells functions that take its context what is set around them; none
+            # of ours does.
             kwargs.pop("_loop_vars", None)
             kwargs.pop("_block_vars", None)
             steps += self._read(*kwargs.values())
@@ -325,7 +325,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         left: Any,
         right: Any,
     ) -> Any:
-        """Counts what is computed. Raises SecurityError for what would cost too much."""
+        """Counts what is computed. Raises SecurityError for what would cost too
+        much."""
         _refuse_costly(operator, left, right)
         if operator == "+" and (isinstance(left, str) or is_collection(left)):
             not_too_long(len(left) + len(right))
@@ -339,7 +340,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
         name: str,
         filter_: Callable[..., Any],
     ) -> Callable[..., Any]:
-        """A filter whose every use counts, as `map` uses it for each of many, and what it
+        """A filter whose every use counts, as `map` uses it for each of many, and what
+        it
         takes and makes.
         """
         # Jinja puts its context before the value for some.

@@ -52,7 +52,8 @@ class Source:
 
     def front_line(self, name: str) -> int:
         """The line in which a key of the front matter stands; 1 if it is not there."""
-        # Some editors begin a file with a byte order mark: the first key would not be found.
+        # Some editors begin a file with a byte order mark: the first key would not be
+        # found.
         lines = self.path.read_text("utf-8-sig").splitlines()[: self.first_line]
         for number, line in enumerate(lines, 1):
             if line.startswith(f"{name}:"):
@@ -122,7 +123,8 @@ class TemplateFolder:
 
     def file(self, name: str) -> Path | None:
         """A file of the folder; None if it is not there, or outside."""
-        # A name can have `..` in it, and would lead to any file of the machine (CWE-22).
+        # A name can have `..` in it, and would lead to any file of the machine
+        # (CWE-22).
         path = within(self.folder, name)
         return path if path is not None and path.is_file() else None
 

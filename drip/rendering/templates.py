@@ -56,7 +56,8 @@ class Templates(TemplateFolder):
 
         Raises DripError if it is missing or cannot be compiled.
         """
-        # The text of an occurrence is laid out within the template, so each has its own.
+        # The text of an occurrence is laid out within the template, so each has its
+        # own.
         key = (name, locale or "", channel, content.name if content else "")
         if key not in self._compiled:
             self._compiled[key] = self._compile(name, locale, channel, content)

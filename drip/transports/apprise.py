@@ -72,7 +72,8 @@ class AppriseTransport:
     def send(self, message: Message) -> Receipt:
         """Hands one message over.
 
-        Raises TransportDown if the service cannot be reached, may not be, or does not know
+        Raises TransportDown if the service cannot be reached, may not be, or does not
+        know
         us.
         """
         with _log() as lines:
@@ -194,7 +195,8 @@ class _KeptLines(logging.Handler):
 
 @contextmanager
 def _log() -> Iterator[list[str]]:
-    """What the library writes into its log meanwhile, which nobody else gets to read: it
+    """What the library writes into its log meanwhile, which nobody else gets to read:
+    it
     holds recipients.
     """
     log, handler = logging.getLogger("apprise"), _KeptLines()

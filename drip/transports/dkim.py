@@ -57,7 +57,8 @@ class Signer:
         self._key = _private_key(key)
 
     def field(self, message: bytes, at: datetime) -> bytes:
-        """The header field, to be put before the message: relaxed header, simple body."""
+        """The header field, to be put before the message: relaxed header, simple
+        body."""
         head, _, body = message.partition(b"\r\n\r\n")
         fields = _fields(head)
         tags = self._tags(fields, body, at)

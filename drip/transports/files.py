@@ -42,7 +42,8 @@ class FilesTransport:
     def send(self, message: Message) -> Receipt:
         """Writes the file whole or not at all.
 
-        Raises TransportDown for a folder that cannot be written, Shortage if there is no
+        Raises TransportDown for a folder that cannot be written, Shortage if there is
+        no
         room or no file left.
         """
         path = self._folder / _name(message)
@@ -83,7 +84,8 @@ def _name(message: Message) -> str:
 
 
 def _ending(message: Message) -> str:
-    """Mails open in a mail program, letters in a browser, everything else in an editor."""
+    """Mails open in a mail program, letters in a browser, everything else in an
+    editor."""
     if message.channel == "email":
         return ".eml"
     return ".txt" if message.html is None else ".html"

@@ -31,7 +31,8 @@ LINE = re.compile(r"\r\n|\r|\n|\u2028|\u2029|\x85|\x0b|\x0c")
 
 
 def to_bytes(message: Message) -> bytes:
-    """Header fields and body with CRLF line ends, lines within RFC 5322's 998 octets."""
+    """Header fields and body with CRLF line ends, lines within RFC 5322's 998
+    octets."""
     head, body = _text_parts(message)
     attached = [
         _attached(attachment)

@@ -66,7 +66,8 @@ class Letter:
 
 
 def _weasyprint() -> tuple[Any, Any]:
-    """The library, and its module that fetches. Raises ValueError where it is missing."""
+    """The library, and its module that fetches. Raises ValueError where it is
+    missing."""
     try:
         import weasyprint
         import weasyprint.urls as urls
@@ -154,7 +155,8 @@ class PdfTransport:
     ) -> None:
         """Batches of at most `MOST`.
 
-        Raises TransportDown for a folder that cannot be written, Shortage if there is no
+        Raises TransportDown for a folder that cannot be written, Shortage if there is
+        no
         room; nothing has begun then.
         """
         while some := list(islice(messages, MOST)):
@@ -218,8 +220,8 @@ class PdfTransport:
         try:
             document = self._document(message)
         except (Exception, self._fatal) as error:
-            # The library is given whatever a template makes, and has no exception of its
-            # own.
+            # The library is given whatever a template makes, and has no exception of
+            # its own.
             if lack := shortage(error):
                 raise lack from None
             return Refused(f"it cannot be printed: {error}"[:300])
@@ -270,7 +272,8 @@ class PdfTransport:
         return f'{html[:at]}<p class="drip-address">{address}</p>{html[at:]}'
 
     def _sheet(self, html: str, message: Message) -> str:
-        """The sheet of paper, where the template says nothing else; the first page begins
+        """The sheet of paper, where the template says nothing else; the first page
+        begins
         below the window.
         """
         paper, left, top, width = self._window

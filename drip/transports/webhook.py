@@ -61,7 +61,8 @@ class WebhookTransport:
     def send(self, message: Message) -> Receipt:
         """Posts one message.
 
-        Raises TransportDown if the address cannot be reached at all, or does not know us.
+        Raises TransportDown if the address cannot be reached at all, or does not know
+        us.
         """
         payload = json.dumps(_payload(message), ensure_ascii=False)
         body = payload.encode("utf-8", "replace")

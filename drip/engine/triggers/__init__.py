@@ -1,1 +1,2 @@
-"""What starts runs, one file for each kind of trigger; `table` says which is for which."""
+"""What starts runs, one file for each kind of trigger; `table` says which is for
+which."""

@@ -30,7 +30,8 @@ class StartByCounter:
         """
         trigger = _trigger(look.campaign)
         starts: dict[int, Start] = {}
-        # Between two looks a counter can pass several numbers, and one message is enough.
+        # Between two looks a counter can pass several numbers, and one message is
+        # enough.
         for entry in counters.entries_after(
             look.connection, trigger.counter, look.after, look.since
         ):
@@ -39,7 +40,8 @@ class StartByCounter:
                     starts[entry.contact_id] = Start(
                         entry.contact_id,
                         0,
-                        # A card that was redeemed can be filled once more: the movement tells the times apart.
+                        # A card that was redeemed can be filled once more: the movement
+                        # tells the times apart.
                         look.occurrence(f"{number}/{entry.id}"),
                         entry.at,
                         event_id=entry.event_id,

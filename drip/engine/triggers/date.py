@@ -1,4 +1,5 @@
-"""Runs that start as a date comes near, by asking for the exact dates that lead to an instant."""
+"""Runs that start as a date comes near, by asking for the exact dates that lead to an
+instant."""
 
 from __future__ import annotations
 
@@ -52,8 +53,8 @@ class StartByDate:
         before, now = look.before, look.now
         horizon = now.at - look.campaign.lookback()
         since = horizon
-        # Under other rules other dates were due: the past is looked at again, and who is
-        # in already stays.
+        # Under other rules other dates were due: the past is looked at again, and who
+        # is in already stays.
         if before and before.rules == now.rules:
             since = max(before.at, horizon)
         due = self._brought_up(look, since).between(since, now.at)
@@ -199,8 +200,8 @@ class DateEntries:
         until: datetime,
     ) -> list[Start]:
         """Whose entry falls between two instants."""
-        # Every day on which it can be that time somewhere: the zones are those of contacts,
-        # which are looked at afterwards.
+        # Every day on which it can be that time somewhere: the zones are those of
+        # contacts, which are looked at afterwards.
         first, last = (since + WEST).date(), (until + EAST).date()
         days = [first + timedelta(days=n) for n in range((last - first).days + 1)]
         offset = (self.campaign.entry_offset(),)

@@ -38,7 +38,8 @@ class StartByEvent:
         yield [
             Start(
                 event.contact_id,
-                # Two orders of one car are two occurrences, told apart by the event's key.
+                # Two orders of one car are two occurrences, told apart by the event's
+                # key.
                 event.record_id if campaign.for_each else 0,
                 look.occurrence(event.key),
                 event.at,

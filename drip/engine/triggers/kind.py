@@ -1,4 +1,5 @@
-"""What every kind of trigger can say: who starts now, what is coming, and why nobody does."""
+"""What every kind of trigger can say: who starts now, what is coming, and why nobody
+does."""
 
 from __future__ import annotations
 
@@ -22,7 +23,8 @@ EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Start:
-    """A run that could begin: whose, for which occurrence, since when its first step counts.
+    """A run that could begin: whose, for which occurrence, since when its first step
+    counts.
 
     `record_id` is 0 for a run that is about no record. `where` has to hold besides the
     campaign's audience.
@@ -51,7 +53,8 @@ class StartOfAll:
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """A campaign is looked at: `before` is how far the look before went, None at the first.
+    """A campaign is looked at: `before` is how far the look before went, None at the
+    first.
 
     `now` is how far this one goes.
     """
@@ -113,7 +116,8 @@ class TriggerKind(Protocol):
     """One kind of trigger. It may remember what it found out: a daemon keeps it."""
 
     def counts(self, campaign: Campaign) -> str:
-        """What its cursor counts. Once that is another thing, the next look is the first."""
+        """What its cursor counts. Once that is another thing, the next look is the
+        first."""
         ...
 
     def stands_at(self, connection: Connection, newest: Cursor) -> int:
@@ -125,7 +129,8 @@ class TriggerKind(Protocol):
         ...
 
     def coming(self, ahead: Ahead) -> Iterable[datetime]:
-        """Every instant at which someone could start, as far as that can be foreseen."""
+        """Every instant at which someone could start, as far as that can be
+        foreseen."""
         ...
 
     def why_nobody(self, absentee: Absentee) -> Reason:

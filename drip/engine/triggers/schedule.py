@@ -49,8 +49,8 @@ class StartBySchedule:
         if look.before is None:
             return
         fixed = look.campaign.timezone is not None
-        # In order, since the numbers of runs come of it: two databases that saw the same have
-        # the same ones.
+        # In order, since the numbers of runs come of it: two databases that saw the
+        # same have the same ones.
         for (occurrence, since), zones in sorted(
             self._come(
                 look,

@@ -24,7 +24,8 @@ class StartBySegment:
         return segments.newest_number(connection)
 
     def starts(self, look: Look) -> Iterable[list[Start]]:
-        """Who came in since the look before; at the first look everybody who is in it."""
+        """Who came in since the look before; at the first look everybody who is in
+        it."""
         segment = _trigger(look.campaign).segment
         entrants = segments.entrants(
             look.connection,
@@ -35,7 +36,8 @@ class StartBySegment:
             Start(
                 entrant.contact_id,
                 0,
-                # By the minute, as people read it; who leaves and comes back has another one.
+                # By the minute, as people read it; who leaves and comes back has
+                # another one.
                 look.occurrence(f"{entrant.since:%Y-%m-%dT%H:%M}"),
                 entrant.since,
             )

@@ -27,7 +27,8 @@ def open_provider(
     options: Mapping[str, str],
     fetch: Fetch,
 ) -> Provider:
-    """A provider with its options as `drip.core.providers` lists them, secrets filled in.
+    """A provider with its options as `drip.core.providers` lists them, secrets filled
+    in.
 
     Raises ValueError for a key that is none.
     """

@@ -85,7 +85,8 @@ WHOLE = CopiedPart()
 
 
 def copy_into(source: Database, target: Path, part: CopiedPart, now: datetime) -> None:
-    """Copies a database of this version, or a part of it, into the fresh one at `target`.
+    """Copies a database of this version, or a part of it, into the fresh one at
+    `target`.
 
     But for the judgements from before `now`: nothing that is judged looks at them.
     """
@@ -148,7 +149,8 @@ def _as_stored(column: Column[Any]) -> str:
 
 
 class _CopiedRows(NamedTuple):
-    """Which rows of a table are copied: a `WHERE` of SQL, or nothing, and its values."""
+    """Which rows of a table are copied: a `WHERE` of SQL, or nothing, and its
+    values."""
 
     condition: str
     values: dict[str, str]

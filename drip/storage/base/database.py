@@ -67,7 +67,8 @@ class Database(ABC):
 
     @contextlib.contextmanager
     def attempt(self) -> Iterator[Connection]:
-        """A write transaction that is taken back at its end: to see what would happen."""
+        """A write transaction that is taken back at its end: to see what would
+        happen."""
         with self._transaction(writing=True) as (connection, transaction):
             yield connection
             transaction.rollback()
@@ -163,7 +164,8 @@ class Notes:
             os.close(number)
 
     def read(self, workspace: str) -> datetime | None:
-        """Until when this workspace's database was worked on, if that is written down."""
+        """Until when this workspace's database was worked on, if that is written
+        down."""
         with contextlib.suppress(OSError, ValueError):
             whose, _, beat = self.path.read_text("utf-8").strip().partition(" ")
             return datetime.fromisoformat(beat) if whose == workspace else None
@@ -213,7 +215,8 @@ def drop_link_keys(connection: Connection) -> int:
 def index_contacts(
     connection: Connection, wanted: Mapping[str, ColumnElement[Any]]
 ) -> None:
-    """Has an index over contacts for each of these expressions, by name, and no other."""
+    """Has an index over contacts for each of these expressions, by name, and no
+    other."""
     there = set(connection.scalars(text(INDEXES[connection.dialect.name])))
     for name in there - set(wanted):
         connection.execute(text(f'DROP INDEX "{name}"'))

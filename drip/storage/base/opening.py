@@ -180,7 +180,8 @@ def upgrade(place: Path | DatabaseServer) -> tuple[str, str]:
 
 
 def migrate(database: Database, to: str = REVISION) -> None:
-    """Runs the migrations up to a version that the database has not seen, all or none."""
+    """Runs the migrations up to a version that the database has not seen, all or
+    none."""
     from alembic import command
     from alembic.config import Config
 

@@ -1,4 +1,5 @@
-"""Where a database is: a file, or a PostgreSQL server. Known without the libraries that open one."""
+"""Where a database is: a file, or a PostgreSQL server. Known without the libraries that
+open one."""
 
 from __future__ import annotations
 
@@ -14,14 +15,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class DatabaseServer:
-    """A database of a PostgreSQL server; `notes` is the file that says until when it was worked on."""
+    """A database of a PostgreSQL server; `notes` is the file that says until when it
+    was worked on."""
 
     url: URL
     notes: Path
 
 
 def server(address: str, notes: Path) -> DatabaseServer:
-    """The database of this address, with its notes in that folder. Raises DripError for one that cannot be read."""
+    """The database of this address, with its notes in that folder. Raises DripError for
+    one that cannot be read."""
     # Slow to import (0.2 s), and `drip check` needs no database where there is no file.
     from sqlalchemy import make_url
     from sqlalchemy.exc import ArgumentError

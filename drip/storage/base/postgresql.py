@@ -257,7 +257,8 @@ END
 
 
 def _folded() -> Iterator[tuple[str, str]]:
-    """The characters beyond ASCII that `casefold` changes, and what it makes of each."""
+    """The characters beyond ASCII that `casefold` changes, and what it makes of
+    each."""
     for number in range(0x80, sys.maxunicode + 1):
         c = chr(number)
         if c.casefold() != c:

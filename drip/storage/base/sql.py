@@ -1,4 +1,5 @@
-"""SQL as storage writes it: prepared statements, typed rows, and where databases differ.
+"""SQL as storage writes it: prepared statements, typed rows, and where databases
+differ.
 
 They differ in lists, JSON, comparing text, and sums.
 """
@@ -396,8 +397,8 @@ def includes(value: ColumnElement[Any], part: str) -> ColumnElement[bool]:
     return _Position(value, part) > 0
 
 
-# In doubles a sum hangs on the order of its rows, and the two readers of conditions would
-# disagree about who has spent 100.
+# In doubles a sum hangs on the order of its rows, and the two readers of conditions
+# would disagree about who has spent 100.
 def exact_sum(value: ColumnElement[Any]) -> ColumnElement[Any]:
     """The sum of a group, exact in whatever order."""
     return func.drip_sum(value, type_=Float)

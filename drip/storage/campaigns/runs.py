@@ -227,7 +227,8 @@ def runs_by_id(connection: Connection, ids: Collection[int]) -> dict[int, Run]:
 
 
 # What changes as a run goes on, in the order of the columns, and what only a moved date
-# or another version changes: that is in an index, which would be written anew each time.
+# or another version changes: that is in an index, which would be written anew each
+# time.
 GOING_ON = (
     "position",
     "since",

@@ -78,7 +78,8 @@ _URGENT_FIRST = (
 def add(connection: Connection, rows: Sequence[Mapping[str, Any]]) -> None:
     """Gives tasks; the one of a run's step is given once."""
     if rows:
-        # By the unique key of run and step: a step that is walked again gives no second.
+        # By the unique key of run and step: a step that is walked again gives no
+        # second.
         once = insert_or(tasks).on_conflict_do_nothing(
             index_elements=["run_id", "step"]
         )

@@ -155,7 +155,8 @@ def _announce(
     source: str,
     now: datetime,
 ) -> None:
-    """The planner looks at these contacts again, and other programs hear who said no."""
+    """The planner looks at these contacts again, and other programs hear who said
+    no."""
     contact_ids = {consent.contact_id for consent in fresh}
     refused = [consent for consent in fresh if not consent.given]
     if refused and "unsubscribed" in webhook_outbox.wanted(connection):

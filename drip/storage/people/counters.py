@@ -92,7 +92,8 @@ _ENTRIES = select(
     _entry.at,
     _entry.event_id,
 )
-# Appended and never changed: the sum of a counter's entries is its balance, at any time.
+# Appended and never changed: the sum of a counter's entries is its balance, at any
+# time.
 _COUNTED = Prepared(insert(counter_entries).inline())
 _SET = upsert(counters, "balance")
 

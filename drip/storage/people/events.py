@@ -154,8 +154,8 @@ def last_event(
     connection: Connection, contact_ids: Collection[int]
 ) -> dict[int, datetime]:
     """When anything last happened to these contacts."""
-    # The index ends with the instant, but of all names it is not in order: each event of
-    # these contacts is looked at.
+    # The index ends with the instant, but of all names it is not in order: each event
+    # of these contacts is looked at.
     last = (
         select(
             _event.contact_id,

@@ -17,8 +17,8 @@ from drip.storage.people.change_marks import chunks
 _member = segment_members.c
 
 # Under it stands the number of whoever came into any segment last. It is no maximum of
-# the table, since whoever goes out takes theirs along, and a campaign that has looked up
-# to there would miss the next one.
+# the table, since whoever goes out takes theirs along, and a campaign that has looked
+# up to there would miss the next one.
 NUMBER = "segment-number"
 
 

@@ -118,7 +118,8 @@ def settle_sent(
 
 
 def settle(connection: Connection, attempt: Attempt, fence: int, now: datetime) -> None:
-    """Records how handing over ended, unless another daemon has the message meanwhile."""
+    """Records how handing over ended, unless another daemon has the message
+    meanwhile."""
     # Not its number alone: whoever stood still past the lease is too late.
     mine = (
         m.id == attempt.message.id,

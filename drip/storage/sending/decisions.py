@@ -1,4 +1,5 @@
-"""Every decision that was not Send, and the reasons for them, each of which is kept once."""
+"""Every decision that was not Send, and the reasons for them, each of which is kept
+once."""
 
 from __future__ import annotations
 

@@ -363,7 +363,8 @@ def still_pending(connection: Connection, ids: Collection[int]) -> list[OutboxMe
     return _STILL_PENDING.rows(connection, ids=numbers(ids))
 
 
-# Judged again, what waits is granted anew, at another time and maybe by another channel.
+# Judged again, what waits is granted anew, at another time and maybe by another
+# channel.
 TAKEN_BACK: Mapping[str, Any] = {"state": "deferred", "granted_at": None}
 _GIVE_BACK_STALE = (
     update(messages)

@@ -203,7 +203,8 @@ def _for_now(
     reply: Reply,
     found: Verdict,
 ) -> Scope:
-    """Greylisting (RFC 6647) is about one address, throttling about all of its domain."""
+    """Greylisting (RFC 6647) is about one address, throttling about all of its
+    domain."""
     scope = FOR_NOW.get(found.cause)
     # RFC 3463: the class, then what it is about and what of that.
     _, _, subject = reply.enhanced.partition(".")

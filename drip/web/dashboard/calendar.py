@@ -100,7 +100,8 @@ def _past(
     now: datetime,
     here: ZoneInfo,
 ) -> dict[str, Any]:
-    # From a midnight: of a day that is counted in part, the bar would look like a quiet one.
+    # From a midnight: of a day that is counted in part, the bar would look like a quiet
+    # one.
     start = at_minute(local(now, here).date() - PAST, 0, here)
     hours = pressure.stretches(connection, start, now, HOUR)
     return {

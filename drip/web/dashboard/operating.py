@@ -1,4 +1,5 @@
-"""What an operator does: looks how the house is, stops everything, settles held messages and tasks."""
+"""What an operator does: looks how the house is, stops everything, settles held
+messages and tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +36,8 @@ STATES = ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")
 
 
 async def health(request: Request) -> Response:
-    """Heartbeat, queues and their age, what came back, alarms, what is held and who ordered what. 503 if the daemon, or what this
+    """Heartbeat, queues and their age, what came back, alarms, what is held and who
+    ordered what. 503 if the daemon, or what this
     server does again and again, has not gone well for long."""
     dashboard = dashboard_of(request)
     state = dashboard.state
@@ -145,7 +147,8 @@ async def _settled(request: Request) -> str | None:
 
 
 async def held(request: Request) -> Response:
-    """Messages of which it is not known whether they left, or that could not be rendered. POST settles some."""
+    """Messages of which it is not known whether they left, or that could not be
+    rendered. POST settles some."""
     dashboard = dashboard_of(request)
     if request.method == "POST":
         form = request.state.form
@@ -161,7 +164,8 @@ async def held(request: Request) -> Response:
 def _release(
     order: Order, number: str, settlement: Settlement, connection: Connection
 ) -> None:
-    """Settles one message, or `all`. One that somebody else has settled meanwhile stays as it is."""
+    """Settles one message, or `all`. One that somebody else has settled meanwhile stays
+    as it is."""
     waiting = {message.id for message in outbox.held(connection)}
     if number == "all":
         release(connection, order, None, settlement)

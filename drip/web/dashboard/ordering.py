@@ -9,6 +9,7 @@ from drip.web.dashboard.state import dashboard_of
 
 
 def order_of(request: Request) -> Order:
-    """A button that was pressed, as an order of whoever is logged in; `why` is what they wrote beside it."""
+    """A button that was pressed, as an order of whoever is logged in; `why` is what
+    they wrote beside it."""
     by = request.state.session.operator.name
     return Order(by, dashboard_of(request).state.clock(), request.state.form.get("why"))

@@ -1,4 +1,5 @@
-"""The tables of campaigns: who is in which, how far, and what is left for people to do."""
+"""The tables of campaigns: who is in which, how far, and what is left for people to
+do."""
 
 from __future__ import annotations
 
@@ -57,8 +58,8 @@ runs = Table(
     Column("anchor", Words),
     Column("position", Number, nullable=False),
     Column("since", Instant, nullable=False),
-    # Why it is looked at next (`core.lifecycle.Wake`), and when, where that hangs on the
-    # clock.
+    # Why it is looked at next (`core.lifecycle.Wake`), and when, where that hangs on
+    # the clock.
     Column("wake", Words),
     Column("due_at", Instant),
     Column("active", Boolean, nullable=False),

@@ -1,4 +1,5 @@
-"""The tables of people: contacts, what they own, what happened to them, what they allow."""
+"""The tables of people: contacts, what they own, what happened to them, what they
+allow."""
 
 from __future__ import annotations
 
