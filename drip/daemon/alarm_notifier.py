@@ -58,11 +58,7 @@ class AlarmNotifier:
     def _rest(self, error: DripError | TransportDown, now: datetime) -> None:
         # Once: what is tried for days would fill the log with one sentence.
         if not self._failures:
-            log.error(
-                "No alarm can be told: %s",
-                error,
-                extra={"action": "alarm-untold"},
-            )
+            _log_untold(error)
         self._failures += 1
         self._again_at = now + backoff(FIRST_RETRY, self._failures, LONGEST_RETRY)
 
@@ -123,3 +119,7 @@ def _message(
         # RFC 3834 section 5: no auto-reply is wanted to this.
         headers={"X-Drip-Alarm": alarm.action, "Auto-Submitted": "auto-generated"},
     )
+
+
+def _log_untold(error: DripError | TransportDown) -> None:
+    log.error("No alarm can be told: %s", error, extra={"action": "alarm-untold"})

@@ -95,12 +95,11 @@ def _task(
 def _title_values(passage: Passage) -> dict[str, Any]:
     """What the title of a task can name: the same as texts."""
     facts = passage.facts
-    codes = facts.codes.get(passage.run.id, ())
     return facts.context(
         passage.contact,
         passage.record,
         passage.heard,
-        codes,
+        facts.codes.get(passage.run.id, ()),
     )
 
 

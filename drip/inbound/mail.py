@@ -265,11 +265,14 @@ def _decoded(data: bytes, charset: str | None) -> str:
     return data.decode("latin-1")
 
 
+# NUL is no character of a text, and PostgreSQL stores none.
+ONE_KIND = {ord("\r"): "\n", ord("\x00"): None}
+
+
 def _lines(text: str) -> str:
     """With line ends of one kind, and no more of it than anybody writes."""
-    text = text[:MOST_CHARACTERS].replace("\r\n", "\n").replace("\r", "\n")
-    lines = text.replace("\x00", "").split("\n")
-    return "\n".join(line[:LONGEST_LINE] for line in lines)
+    text = text[:MOST_CHARACTERS].replace("\r\n", "\n").translate(ONE_KIND)
+    return "\n".join(line[:LONGEST_LINE] for line in text.split("\n"))
 
 
 def _without_tags(text: str) -> str:

@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Scope
 from drip.core.clock import Clock, Stopwatch
 from drip.core.shortage import shortage
 from drip.storage.base.database import Database
-from drip.web import api, hooks, recipients, redirects
+from drip.web import api, hooks, personal_data, recipients, redirects
 from drip.web.app_state import HERE, AppState, state_of
 from drip.web.guard import RequestGuard
 from drip.worker.worker import MESSAGES, Limits, Worker
@@ -83,9 +83,9 @@ def _for_recipients() -> list[Route]:
         Route("/survey/{token}", recipients.survey, methods=BOTH),
         Route("/view/{token}", recipients.view),
         Route("/preferences/{token}", recipients.preferences, methods=BOTH),
-        Route("/preferences/{token}/data", recipients.ask_for_data, methods=BOTH),
-        Route("/data/{token}", recipients.download),
-        Route("/preferences/{token}/erase", recipients.erase, methods=BOTH),
+        Route("/preferences/{token}/data", personal_data.ask_for_data, methods=BOTH),
+        Route("/data/{token}", personal_data.download),
+        Route("/preferences/{token}/erase", personal_data.erase, methods=BOTH),
         Route("/c/{name}/{token}", redirects.click),
         Route("/o/{token}", redirects.dot),
         Route("/sign-up/{topic}", recipients.sign_up, methods=BOTH),

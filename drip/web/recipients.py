@@ -7,29 +7,32 @@ link; a button does.
 
 from __future__ import annotations
 
-import hmac
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import partial
-from hashlib import sha256
 from typing import Any
 
-from anyio.to_thread import run_sync
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import HTMLResponse, JSONResponse, PlainTextResponse, Response
+from starlette.responses import HTMLResponse, Response
 
-from drip.commands import own_data, recipient_actions
+from drip.commands import recipient_actions
 from drip.core.settings import Settings
-from drip.core.token import Link, is_over, topic_said
+from drip.core.token import Link
 from drip.errors import DripError
 from drip.importing.values import parse_email
-from drip.storage.people import data_mails
 from drip.storage.people.contacts import Contact
-from drip.storage.reading import exporting
 from drip.web.app_state import AppState, address_of_reader, form_of, state_of, whose
-from drip.web.words import catalogue, language_for, languages
+from drip.web.linked import (
+    no_such_link,
+    proof_of,
+    token_of,
+    too_often,
+    topic_of,
+    whose_preferences,
+)
+from drip.web.words import languages
 from drip.worker.worker import Busy, Ended, Worker
 
 # A message as a page: its own styles and pictures, no script, in a sandbox.
@@ -38,22 +41,13 @@ VIEW = {
     "form-action 'none'; frame-ancestors 'none'; sandbox allow-popups allow-popups-to-escape-sandbox"
 }
 
-# The status of each answer to whoever asks for their data.
-ASKED = {
-    "asked": 200,
-    "lately": 429,
-    "no-address": 409,
-    "dead": 409,
-    "no-mail": 503,
-}
-
 
 async def unsubscribe(request: Request) -> Response:
     """GET asks; POST does it, for a person's button and for a mail program's (RFC
     8058). The answer tells nothing about the link."""
     state = state_of(request)
     language = state.language(request)
-    topic = _topic_of(state, request)
+    topic = topic_of(state, request)
     if request.method != "POST":
         return state.page(
             "unsubscribe.html",
@@ -63,11 +57,11 @@ async def unsubscribe(request: Request) -> Response:
         )
     form = dict(await form_of(request))
     everything = "everything" in form
-    link = state.link(_token(request), "unsubscribe", "preferences")
+    link = state.link(token_of(request), "unsubscribe", "preferences")
     if link is not None:
         await _unsubscribe(state, link, everything=everything)
     elif not state.wrong_links.spend(whose(request)):
-        return _too_often()
+        return too_often()
     left = None if everything else topic
     return state.page(
         "unsubscribe.html",
@@ -102,7 +96,7 @@ async def confirm(request: Request) -> Response:
     does not say that they are in."""
     state = state_of(request)
     language = state.language(request)
-    topic = _topic_of(state, request)
+    topic = topic_of(state, request)
     if request.method != "POST":
         return state.page(
             "confirm.html",
@@ -111,13 +105,13 @@ async def confirm(request: Request) -> Response:
             done=False,
         )
     await form_of(request)
-    link = state.link(_token(request), "confirm")
+    link = state.link(token_of(request), "confirm")
     if link is not None:
-        proof = _proof(state, request, language, topic)
+        proof = proof_of(state, request, language, topic)
         if not await _confirmed(state, link, proof):
             return state.page("gone.html", language, 410)
     elif not state.wrong_links.spend(whose(request)):
-        return _too_often()
+        return too_often()
     return state.page(
         "confirm.html",
         language,
@@ -143,9 +137,9 @@ async def view(request: Request) -> Response:
     """The message as a page, as it would be written now: by a worker, since a template
     may hang."""
     state = state_of(request)
-    link = state.link(_token(request), "view")
+    link = state.link(token_of(request), "view")
     if link is None or link.detail is None:
-        return _no_such_link(state, request)
+        return no_such_link(state, request)
     views: Worker = request.app.state.views
     about = {
         "run": link.run,
@@ -161,7 +155,7 @@ async def view(request: Request) -> Response:
     except DripError:
         # It could be written once; the data or the template has changed since.
         html = b""
-    return HTMLResponse(html, headers=VIEW) if html else _no_such_link(state, request)
+    return HTMLResponse(html, headers=VIEW) if html else no_such_link(state, request)
 
 
 # --- surveys
@@ -209,7 +203,7 @@ async def survey(request: Request) -> Response:
     state = state_of(request)
     asked = await _survey(state, request)
     if asked is None:
-        return _no_such_link(state, request)
+        return no_such_link(state, request)
     if request.method != "POST":
         return asked.page(state, asked.score, done=False)
     form = dict(await form_of(request))
@@ -219,7 +213,7 @@ async def survey(request: Request) -> Response:
 
 
 async def _survey(state: AppState, request: Request) -> _SurveyPage | None:
-    link = state.link(_token(request), "survey")
+    link = state.link(token_of(request), "survey")
     asked = recipient_actions.asked_by(state.settings, link) if link else None
     if link is None or asked is None:
         return None
@@ -265,18 +259,18 @@ async def preferences(request: Request) -> Response:
     """Topics, channels, language, a pause; why one gets this. POST saves, and shows
     what holds now."""
     state = state_of(request)
-    link, contact = await _whose(state, request)
+    link, contact = await whose_preferences(state, request)
     if link is None or contact is None:
-        return _no_such_link(state, request)
+        return no_such_link(state, request)
     notice = None
     if request.method == "POST":
         if not state.choices.spend(str(contact.id)):
-            return _too_often()
+            return too_often()
         notice = await _save(state, request, link)
         # As they are now.
-        _, contact = await _whose(state, request)
+        _, contact = await whose_preferences(state, request)
         if contact is None:
-            return _no_such_link(state, request)
+            return no_such_link(state, request)
     return await _preferences(state, request, contact, notice)
 
 
@@ -301,7 +295,7 @@ async def _preferences(
         state.language(request, contact.locale),
         notice=notice,
         topics=topics,
-        token=_token(request),
+        token=token_of(request),
         **values,
     )
 
@@ -393,120 +387,6 @@ class _PreferencesForm:
             recipient_actions.speak(connection, settings, contact, self.language)
 
 
-# --- one's own data
-
-
-async def ask_for_data(request: Request) -> Response:
-    """GET asks; POST has a link to one's data (GDPR articles 15 and 20) sent to the
-    contact's own address.
-
-    It is not shown here: a message may have been passed on, and its links with it.
-    """
-    state = state_of(request)
-    _, contact = await _whose(state, request)
-    if contact is None:
-        return _no_such_link(state, request)
-    language = state.language(request, contact.locale)
-    if request.method != "POST":
-        return state.page("own-data.html", language, asked=None)
-    await form_of(request)
-    asked = await _asked_for_data(state, contact)
-    return state.page(
-        "own-data.html",
-        language,
-        ASKED[asked],
-        asked=asked,
-    )
-
-
-async def _asked_for_data(state: AppState, contact: Contact) -> str:
-    """Which of `ASKED` it is."""
-    settings = state.settings
-    language = language_for(contact.locale, else_=settings.locale)
-    written = state.text("own-data.txt", language, link=data_mails.LINK)
-    subject, _, said = written.partition("\n")
-    text = said.strip() + "\n"
-
-    def work(connection: Connection) -> str:
-        now = state.clock()
-        return own_data.ask(connection, settings, contact, subject, text, now)
-
-    return await state.writer.do(work)
-
-
-async def download(request: Request) -> Response:
-    """All that is known of the person, as JSON, by a link that was sent to the address
-    and is good for a short time."""
-    state = state_of(request)
-    link = state.data_link(_token(request))
-    contact = await state.read(recipient_actions.contact_of, link) if link else None
-    if link is None or contact is None:
-        return _no_such_link(state, request)
-    if is_over(link, state.clock()):
-        language = state.language(request, contact.locale)
-        return state.page(
-            "own-data.html",
-            language,
-            410,
-            asked="over",
-        )
-    data = await state.read(exporting.of_contact, contact.id)
-    return JSONResponse(
-        data, headers={"Content-Disposition": 'attachment; filename="my-data.json"'}
-    )
-
-
-async def erase(request: Request) -> Response:
-    """Erases the person, who types the address to show that it is meant (a message may
-    have been passed on)."""
-    state = state_of(request)
-    _, contact = await _whose(state, request)
-    if contact is None:
-        return _no_such_link(state, request)
-    language = state.language(request, contact.locale)
-    if request.method != "POST":
-        return state.page(
-            "erase.html",
-            language,
-            done=False,
-            wrong=False,
-        )
-    form = dict(await form_of(request))
-    if not _is_own_address(contact, form.get("address", "")):
-        if not state.wrong_links.spend(whose(request)):
-            return _too_often()
-        return state.page(
-            "erase.html",
-            language,
-            422,
-            done=False,
-            wrong=True,
-        )
-    await run_sync(state.forget, contact)
-    return state.page(
-        "erase.html",
-        language,
-        done=True,
-        wrong=False,
-    )
-
-
-def _is_own_address(contact: Contact, typed: str) -> bool:
-    own = (contact.email or contact.phone or "").casefold()
-    said = typed.strip().casefold()
-    # As long for any address: nobody learns a letter of it by the time that it takes.
-    return bool(own) and hmac.compare_digest(said.encode(), own.encode())
-
-
-async def _whose(
-    state: AppState, request: Request
-) -> tuple[Link | None, Contact | None]:
-    link = state.link(_token(request), "preferences")
-    if link is None:
-        return None, None
-    return link, await state.read(recipient_actions.contact_of, link)
-
-
 # --- signing up
 
 
@@ -528,7 +408,7 @@ async def sign_up(request: Request) -> Response:
     if request.method != "POST":
         return page(done=False, wrong=None)
     if not state.sign_ups.spend(whose(request)):
-        return _too_often()
+        return too_often()
     form = dict(await form_of(request))
     try:
         email = parse_email(form.get("email", ""))
@@ -540,7 +420,7 @@ async def sign_up(request: Request) -> Response:
         )
     # People do not see this field; programs fill in everything.
     if not form.get("website"):
-        proof = _proof(state, request, language, topic.title)
+        proof = proof_of(state, request, language, topic.title)
         person = (email, form.get("first_name", ""), language)
         await _sign_up(state, topic.key, person, proof)
     return page(done=True, wrong=None)
@@ -560,50 +440,3 @@ async def _sign_up(
         )
 
     await state.writer.do(work)
-
-
-# --- what they share
-
-
-def _token(request: Request) -> str:
-    token: str = request.path_params["token"]
-    return token
-
-
-def _topic_of(state: AppState, request: Request) -> str | None:
-    """The title of the topic that a link names, whether or not we signed it: the page
-    looks the same."""
-    topic = state.settings.topics.get(topic_said(_token(request)) or "")
-    return topic.title if topic else None
-
-
-def _proof(
-    state: AppState,
-    request: Request,
-    language: str,
-    topic: str | None,
-) -> dict[str, str]:
-    """What is kept of a yes: the address of the computer, and which words it was said
-    to."""
-    sentence = catalogue(language).ugettext("Yes, send me %(topic)s")
-    said = sentence % {"topic": topic or state.settings.business_name}
-    return {
-        "address": address_of_reader(request),
-        "language": language,
-        "wording": sha256(said.encode()).hexdigest(),
-    }
-
-
-def _no_such_link(state: AppState, request: Request) -> Response:
-    """The same for a link that is no more and for one that never was."""
-    if not state.wrong_links.spend(whose(request)):
-        return _too_often()
-    return state.page("gone.html", state.language(request), 404)
-
-
-def _too_often() -> Response:
-    return PlainTextResponse(
-        "Too many requests. Try again in a minute.\n",
-        429,
-        headers={"Retry-After": "60"},
-    )

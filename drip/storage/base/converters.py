@@ -155,8 +155,7 @@ def _names(into: type[Any]) -> Sequence[str]:
     """What the class is made of, in order."""
     if dataclasses.is_dataclass(into):
         return [field.name for field in dataclasses.fields(into) if field.init]
-    names: Sequence[str] = into._fields
-    return names
+    return tuple(into._fields)
 
 
 def _field(name: str, annotation: Any) -> _Field:

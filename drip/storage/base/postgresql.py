@@ -260,9 +260,10 @@ def _folded() -> Iterator[tuple[str, str]]:
     """The characters beyond ASCII that `casefold` changes, and what it makes of
     each."""
     for number in range(0x80, sys.maxunicode + 1):
-        c = chr(number)
-        if c.casefold() != c:
-            yield c, c.casefold()
+        character = chr(number)
+        folded = character.casefold()
+        if folded != character:
+            yield character, folded
 
 
 # Sums are of the numbers as they are written (`core.fields.bare_number`), so exact in

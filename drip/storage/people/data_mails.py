@@ -106,5 +106,8 @@ def end(
     now: datetime,
 ) -> None:
     """It was `sent`, or has `failed`."""
-    own = update(data_mails).where(_mail.id == mail.number)
-    connection.execute(own.values(state=state, answer=answer, ended_at=now))
+    connection.execute(
+        update(data_mails)
+        .where(_mail.id == mail.number)
+        .values(state=state, answer=answer, ended_at=now)
+    )

@@ -5,9 +5,10 @@ It is for the person to read, and to take along.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, select
+from sqlalchemy import Connection, Select, Table, and_, select
 
 from drip.storage.base.schema import (
     audit,
@@ -30,8 +31,6 @@ from drip.storage.base.schema import (
 )
 from drip.storage.people import suppressions
 from drip.storage.people.contacts import PLAIN, Contact, contacts_by_id
-
-_pause = pauses.c
 
 # Tables that hold something of a person and are not in it, and why.
 LEFT_OUT = {
@@ -75,212 +74,127 @@ def _given_up(connection: Connection, contact: Contact) -> list[dict[str, str]]:
     ]
 
 
+@dataclass(frozen=True, slots=True)
+class _ExportedPart:
+    """What of a table is in it: these columns of the contact's rows."""
+
+    table: Table
+    columns: tuple[str, ...]
+    in_order: tuple[str, ...] = ("id",)
+
+    def of(self, contact_id: int) -> Select[Any]:
+        column = self.table.c
+        own = select(*(column[name] for name in self.columns))
+        return own.where(column.contact_id == contact_id).order_by(
+            *(column[name] for name in self.in_order)
+        )
+
+
+_TAGS = _ExportedPart(tags, ("tag",), in_order=("tag",))
+_RECORDS = _ExportedPart(records, ("kind", "key", "attributes"))
+_EVENTS = _ExportedPart(events, ("name", "key", "at", "fields"), in_order=("at", "id"))
+_CONSENTS = _ExportedPart(
+    consent_log,
+    (
+        "topic",
+        "channel",
+        "given",
+        "at",
+        "source",
+        "address",
+        "recorded_at",
+        "proof",
+    ),
+)
+_PAUSES = _ExportedPart(pauses, ("topic", "until", "place"), in_order=())
+_CAMPAIGNS = _ExportedPart(runs, ("campaign", "started_at", "ended_at", "sentence"))
+_MESSAGES = _ExportedPart(
+    messages,
+    (
+        "campaign",
+        "step",
+        "channel",
+        "topic",
+        "state",
+        "due_at",
+        "sent_at",
+        "sentence",
+    ),
+)
+_COUPONS = _ExportedPart(
+    coupons, ("coupon", "code", "issued_at", "expires", "redeemed_at")
+)
+_COUNTERS = _ExportedPart(counters, ("counter", "balance"), in_order=())
+_COUNTED = _ExportedPart(counter_entries, ("counter", "amount", "balance", "at"))
+_SEGMENTS = _ExportedPart(segment_members, ("segment", "since"), in_order=())
+_TASKS = _ExportedPart(
+    tasks,
+    (
+        "title",
+        "notes",
+        "assign_to",
+        "created_at",
+        "due",
+        "state",
+        "done_at",
+        "outcome",
+    ),
+)
+_ASKED_FOR_DATA = _ExportedPart(data_mails, ("asked_at", "state", "ended_at"))
+# Who ordered it is another person, and not in it.
+_ORDERS = _ExportedPart(audit, ("at", "command", "why"))
+
+
 def parts(contact_id: int) -> dict[str, Select[Any]]:
     """What is asked for each part, in the order in which it came about."""
     return {
-        "tags": _own(tags.c.contact_id == contact_id, tags.c.tag).order_by(tags.c.tag),
-        "records": _records(contact_id),
+        "tags": _TAGS.of(contact_id),
+        "records": _RECORDS.of(contact_id),
         "readings": _readings(contact_id),
-        "events": _events(contact_id),
-        "consents": _consents(contact_id),
-        "pauses": _own(
-            _pause.contact_id == contact_id,
-            _pause.topic,
-            _pause.until,
-            _pause.place,
-        ),
-        "campaigns": _campaigns(contact_id),
-        "messages": _messages(contact_id),
+        "events": _EVENTS.of(contact_id),
+        "consents": _CONSENTS.of(contact_id),
+        "pauses": _PAUSES.of(contact_id),
+        "campaigns": _CAMPAIGNS.of(contact_id),
+        "messages": _MESSAGES.of(contact_id),
         "came_back": _came_back(contact_id),
-        "coupons": _coupons(contact_id),
-        "counters": _own(
-            counters.c.contact_id == contact_id, counters.c.counter, counters.c.balance
-        ),
-        "counted": _counted(contact_id),
-        "segments": _own(
-            segment_members.c.contact_id == contact_id,
-            segment_members.c.segment,
-            segment_members.c.since,
-        ),
-        "tasks": _tasks(contact_id),
-        "asked_for_data": _asked_for_data(contact_id),
-        "orders": _orders(contact_id),
+        "coupons": _COUPONS.of(contact_id),
+        "counters": _COUNTERS.of(contact_id),
+        "counted": _COUNTED.of(contact_id),
+        "segments": _SEGMENTS.of(contact_id),
+        "tasks": _TASKS.of(contact_id),
+        "asked_for_data": _ASKED_FOR_DATA.of(contact_id),
+        "orders": _ORDERS.of(contact_id),
     }
 
 
-def _own(whose: ColumnElement[bool], *columns: ColumnElement[Any]) -> Select[Any]:
-    return select(*columns).where(whose)
-
-
-def _records(contact_id: int) -> Select[Any]:
-    r = records.c
-    own = _own(
-        r.contact_id == contact_id,
-        r.kind,
-        r.key,
-        r.attributes,
-    )
-    return own.order_by(r.id)
-
-
 def _readings(contact_id: int) -> Select[Any]:
-    r, shown = records.c, readings.c
+    record, shown = records.c, readings.c
     columns = (
-        r.kind,
-        r.key,
+        record.kind,
+        record.key,
         shown.meter,
         shown.day,
         shown.value,
     )
-    own = _own(r.contact_id == contact_id, *columns)
-    return own.join_from(readings, records, r.id == shown.record_id).order_by(shown.day)
-
-
-def _events(contact_id: int) -> Select[Any]:
-    e = events.c
-    own = _own(
-        e.contact_id == contact_id,
-        e.name,
-        e.key,
-        e.at,
-        e.fields,
-    )
-    return own.order_by(e.at, e.id)
-
-
-def _consents(contact_id: int) -> Select[Any]:
-    word = consent_log.c
-    said = (
-        word.topic,
-        word.channel,
-        word.given,
-        word.at,
-    )
-    proved = (
-        word.source,
-        word.address,
-        word.recorded_at,
-        word.proof,
-    )
-    return _own(
-        word.contact_id == contact_id,
-        *said,
-        *proved,
-    ).order_by(word.id)
-
-
-def _campaigns(contact_id: int) -> Select[Any]:
-    r = runs.c
-    columns = (
-        r.campaign,
-        r.started_at,
-        r.ended_at,
-        r.sentence,
-    )
-    return _own(r.contact_id == contact_id, *columns).order_by(r.id)
-
-
-def _messages(contact_id: int) -> Select[Any]:
-    m = messages.c
-    what = (
-        m.campaign,
-        m.step,
-        m.channel,
-        m.topic,
-    )
-    ended = (
-        m.state,
-        m.due_at,
-        m.sent_at,
-        m.sentence,
-    )
-    return _own(
-        m.contact_id == contact_id,
-        *what,
-        *ended,
-    ).order_by(m.id)
+    own = select(*columns).where(record.contact_id == contact_id)
+    of_records = own.join_from(readings, records, record.id == shown.record_id)
+    return of_records.order_by(shown.day)
 
 
 def _came_back(contact_id: int) -> Select[Any]:
-    d = deliveries.c
+    back, message = deliveries.c, messages.c
     columns = (
-        d.kind,
-        d.at,
-        d.meaning,
-        d.reason,
+        back.kind,
+        back.at,
+        back.meaning,
+        back.reason,
         links.c.address.label("link"),
     )
-    own = _own(messages.c.contact_id == contact_id, *columns)
-    of_messages = own.join_from(deliveries, messages, messages.c.id == d.message_id)
+    own = select(*columns).where(message.contact_id == contact_id)
+    of_messages = own.join_from(deliveries, messages, message.id == back.message_id)
     # Of a click, `reason` is the short name of the link.
-    clicked = and_(
-        d.kind == "clicked",
-        links.c.name == d.reason,
-    )
-    return of_messages.outerjoin(links, clicked).order_by(
-        d.at,
-        d.id,
-    )
-
-
-def _coupons(contact_id: int) -> Select[Any]:
-    c = coupons.c
-    columns = (
-        c.coupon,
-        c.code,
-        c.issued_at,
-        c.expires,
-        c.redeemed_at,
-    )
-    return _own(c.contact_id == contact_id, *columns).order_by(c.id)
-
-
-def _counted(contact_id: int) -> Select[Any]:
-    entry = counter_entries.c
-    columns = (
-        entry.counter,
-        entry.amount,
-        entry.balance,
-        entry.at,
-    )
-    return _own(entry.contact_id == contact_id, *columns).order_by(entry.id)
-
-
-def _tasks(contact_id: int) -> Select[Any]:
-    t = tasks.c
-    given = (
-        t.title,
-        t.notes,
-        t.assign_to,
-        t.created_at,
-        t.due,
-    )
-    ended = (
-        t.state,
-        t.done_at,
-        t.outcome,
-    )
-    return _own(
-        t.contact_id == contact_id,
-        *given,
-        *ended,
-    ).order_by(t.id)
-
-
-def _asked_for_data(contact_id: int) -> Select[Any]:
-    mail = data_mails.c
-    columns = (
-        mail.asked_at,
-        mail.state,
-        mail.ended_at,
-    )
-    return _own(mail.contact_id == contact_id, *columns).order_by(mail.id)
-
-
-def _orders(contact_id: int) -> Select[Any]:
-    # Who ordered it is another person, and not in it.
-    columns = (audit.c.at, audit.c.command, audit.c.why)
-    return _own(audit.c.contact_id == contact_id, *columns).order_by(audit.c.id)
+    clicked = and_(back.kind == "clicked", links.c.name == back.reason)
+    return of_messages.outerjoin(links, clicked).order_by(back.at, back.id)
 
 
 # As they are stored: whoever asks has a right to all of it, and not to a selection.

@@ -101,9 +101,9 @@ class _Asked:
         ]
 
     def sent(self) -> list[ColumnElement[bool]]:
-        at, left = _message.sent_at, _message.state == "sent"
+        at = _message.sent_at
         return [
-            left,
+            _message.state == "sent",
             at >= self.since,
             at <= self.until,
             *self._of_campaigns(),

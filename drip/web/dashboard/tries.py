@@ -67,10 +67,10 @@ class Tries:
 def known_browser(operator: Operator | None, cookie: str) -> str | None:
     """The browser's number, if this operator has logged in with it and has had the same
     password since."""
-    number, _, proof = cookie[:200].partition(".")
-    if operator is None or not _is_proven(operator, number, proof):
+    if operator is None:
         return None
-    return number
+    number, _, proof = cookie[:200].partition(".")
+    return number if _is_proven(operator, number, proof) else None
 
 
 def _is_proven(operator: Operator, number: str, proof: str) -> bool:
