@@ -112,6 +112,7 @@ class _ReportRequest:
 def _chosen(workspace: Workspace, campaigns: Sequence[str]) -> list[str]:
     """These, or all. Raises DripError for one that there is not."""
     known = workspace.loaded.campaigns
+    # In order, so that of several mistakes the same one is named each time.
     for name in sorted(campaigns):
         if name not in known:
             raise no_campaign(name, known)

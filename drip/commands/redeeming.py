@@ -103,6 +103,7 @@ def add_codes(
     another coupon."""
     _refuse_coupon(coupon, settings)
     fresh = coupons.add_codes(connection, coupon, codes)
+    # In the transaction of the change, so that neither is there without the other.
     note(connection, order, "coupons import", coupon)
     return fresh
 

@@ -124,6 +124,8 @@ def _since(days: int, seconds: int, now: int, where: ZoneInfo) -> int:
 
     The window has so many seconds, or local days of which the last one is `now`'s.
     """
+    # Of 24 hours from 9:00 to 9:00 one end is inside: what left at 9:00 the day before
+    # is over.
     if not days:
         return now - seconds * SECOND + 1
     return _midnight(_day(now, where) - days + 1, where)

@@ -29,6 +29,7 @@ def scope_of(event: str, settings: Settings) -> str | None:
     None for one that means what campaigns make of it.
     """
     topic, _, said = event.rpartition(".")
+    # Whoever may report what happened may not say yes for somebody.
     if said in (REQUESTED, CONFIRMED) and topic in settings.topics:
         return CONSENT
     return SCOPES.get(event)

@@ -179,6 +179,7 @@ class _Judging:
         self._changed(held_back)
 
     def _passage(self, run: Run, campaign: Campaign) -> Passage:
+        # What was decided in this fold is not stored yet, and counts all the same.
         messages = self._messages.get(run.id)
         if messages is None:
             messages = self._batch.messages.get(run.id, {})
@@ -288,6 +289,7 @@ class _Judging:
                 return False
 
     def _person(self, contact_id: int) -> Person:
+        # Asked for each message that is judged, and the same for all of a contact's.
         person = self._persons.get(contact_id)
         if person is None:
             contact = self._facts.contacts[contact_id]

@@ -278,6 +278,7 @@ class _Maker:
     def dates(self) -> Schema:
         """A date of the workspace, or one that is moved."""
         names = sorted([*self.workspace.settings.dates, COUPON_EXPIRES])
+        # In a pattern a dot stands for any character.
         either = "|".join(names).replace(".", r"\.")
         return {
             "anyOf": [

@@ -122,6 +122,7 @@ class TextRules:
         """The dated texts of a folder, as issues of a newsletter."""
         if step.content is None:
             return
+        # Those to come too: an issue that is wrong is found before its day.
         for source in self.templates.contents(step.content):
             yield from self._names(campaign, source)
             yield from self._once(looks, source)

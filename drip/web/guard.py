@@ -163,5 +163,6 @@ class Limit:
         return self._left_of(key, self._passed_s()) < 1
 
     def _left_of(self, key: str, now_s: float) -> float:
+        # A token bucket: it fills up again with the time that passes, up to the most.
         left, since_s = self._left.get(key, (float(self._most), now_s))
         return min(self._most, left + (now_s - since_s) * self._per_s)

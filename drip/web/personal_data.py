@@ -115,6 +115,8 @@ async def erase(request: Request) -> Response:
             done=False,
             wrong=True,
         )
+    # In a thread: to write a large database anew takes seconds, and other pages are
+    # asked for meanwhile.
     await run_sync(state.forget, contact)
     return state.page(
         "erase.html",

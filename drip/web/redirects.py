@@ -56,6 +56,7 @@ async def _seen(
     name: str,
 ) -> None:
     """Nothing happens by a link that is not ours."""
+    # Whoever makes links up can fill no table with what they say.
     if link is None:
         return
 

@@ -48,6 +48,7 @@ def texts_in(value: Any, depth: int = 0) -> Iterator[str]:
     """All texts of an event, down to a depth that no provider's events have."""
     if isinstance(value, str):
         yield value[:LONGEST_TEXT]
+    # JSON can be nested as deep as it is long, and Python's stack cannot.
     elif depth < DEEPEST:
         for inner in _values_in(value):
             yield from texts_in(inner, depth + 1)

@@ -152,6 +152,7 @@ def stream_rows(
     """As `typed_rows`, some at a time: of what need not fit into memory."""
     result = connection.execute(statement)
     converter = _converter(result, statement, into)
+    # A million rows as values would take some hundred megabytes at once.
     for some in result.partitions(AT_ONCE):
         yield from converter(some)
 

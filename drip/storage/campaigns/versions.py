@@ -43,6 +43,7 @@ def version_text(connection: Connection, campaign: str, version: str) -> str | N
 
 def newest_version(connection: Connection, campaign: str) -> str | None:
     """The text of the newest version kept of a campaign."""
+    # For a file that cannot be read now: people go on by what it said last.
     own = select(_version.text).where(_version.campaign == campaign)
     return first_row(
         connection, own.order_by(_version.seen_at.desc()).limit(1), into=str

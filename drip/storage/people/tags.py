@@ -34,6 +34,7 @@ def tags_of(
 def add_tags(connection: Connection, rows: Collection[tuple[int, str]]) -> None:
     """Puts tags on contacts; those that are there stay."""
     values = [{"contact_id": contact, "tag": tag} for contact, tag in rows]
+    # A step that is walked twice puts it on once: the key is contact and tag.
     if values:
         connection.execute(insert_or(tags).on_conflict_do_nothing(), values)
 

@@ -203,6 +203,7 @@ class Dialogue(Generic[T]):
         try:
             for reply in self._replies.feed(data):
                 whole = True
+                # What comes behind the end of a session answers nothing of ours.
                 if self.over:
                     break
                 self._heard(reply)
