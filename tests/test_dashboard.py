@@ -435,6 +435,13 @@ def test_stop_holds_everything_and_is_seen_on_every_page(inside: Pages) -> None:
         assert holds.held_scopes(connection) == {}
 
 
+def test_each_step_is_drawn_as_what_it_is(inside: Pages) -> None:
+    steps = as_json(inside, "/campaigns/call")["steps"]
+    assert isinstance(steps, list)
+    kinds = [step["kind"] for step in steps]
+    assert kinds == ["send", "wait", "branch", "task", "send"]
+
+
 def test_a_campaign_is_held_and_goes_on(inside: Pages) -> None:
     press(inside, "/campaigns/letter/hold", do="hold")
     assert as_json(inside, "/campaigns/letter")["state"] == "held"

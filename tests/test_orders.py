@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -125,7 +126,25 @@ def test_erasing_a_person_leaves_the_rows_without_them(made: World) -> None:
     ]
 
 
-def test_what_holds_is_the_newest_order(made: World) -> None:
+def test_of_two_who_hold_a_campaign_the_first_one_does(made: World) -> None:
+    later = NOW + timedelta(hours=1)
+    with made.database.write() as connection:
+        holding.hold(connection, Order("ana", NOW, "wrong price"), "call")
+        holding.hold(connection, Order("ben", later, "wrong date"), "call")
+    with made.database.read() as connection:
+        assert audit.holders(connection)["call"].by == "ana"
+
+
+def test_what_drip_holds_by_itself_is_nobodys_order(made: World) -> None:
+    later = NOW + timedelta(hours=1)
+    with made.database.write() as connection:
+        hold_store.hold(connection, "call", NOW, "too many people")
+        holding.hold(connection, Order("ben", later, None), "call")
+    with made.database.read() as connection:
+        assert audit.holders(connection) == {}
+
+
+def test_who_holds_again_what_was_let_go_holds_it(made: World) -> None:
     with made.database.write() as connection:
         holding.hold(connection, Order("ana", NOW, "first"), "call")
         holding.let_go(connection, ANA, "call")

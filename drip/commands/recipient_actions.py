@@ -74,7 +74,7 @@ def unsubscribe(
     *,
     everything: bool = False,
 ) -> None:
-    """Switches the link's topic off for mails, or all topics on all channels (G4).
+    """Switches the link's topic off for mails, or all topics on all channels.
 
     A link of a campaign without a topic stands for all topics.
     """

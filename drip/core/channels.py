@@ -1,4 +1,4 @@
-"""What a channel is. A new one is one more row of `CHANNELS`, and nothing else.
+"""What a channel is. A new one is one more row of `CHANNELS`, and its words on pages.
 
 A row says where a channel's messages go, which files their text is in, and what becomes
 of the text. How they leave is a transport's (`drip.transports`), which names the

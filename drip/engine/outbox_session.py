@@ -145,7 +145,7 @@ class OutboxSession:
         ended: Sequence[tuple[Message, Receipt]],
         ready: Sequence[Message],
     ) -> list[bool]:
-        """Stores how messages ended, and marks those that may begin (G4).
+        """Stores how messages ended, and marks those that may begin.
 
         Those that are ready get their last check.
         """

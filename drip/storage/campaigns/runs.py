@@ -326,7 +326,7 @@ def runs_per_campaign(connection: Connection) -> dict[str, int]:
     """How many people are in each campaign."""
     counted = select(_run.campaign, func.count()).where(_run.active)
     by_campaign = counted.group_by(_run.campaign).order_by(_run.campaign)
-    return dict(connection.execute(by_campaign).tuples().all())
+    return {row[0]: row[1] for row in connection.execute(by_campaign)}
 
 
 def positions(connection: Connection, campaign: str) -> list[tuple[str, int, int]]:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection, func, insert, select
 
-from drip.storage.base.schema import audit, contacts
+from drip.storage.base.schema import audit, contacts, holds
 from drip.storage.base.sql import typed_rows
 
 HOLDING = ("hold", "stop")
@@ -89,11 +89,13 @@ def newest(connection: Connection, count: int) -> Sequence[AuditRow]:
 
 
 def holders(connection: Connection) -> dict[str, AuditRow]:
-    """The newest order to hold each campaign, and everything (`*`), by what it holds.
+    """By whose order each campaign, or everything (`*`), is held now.
 
-    Whether it is held still is another question (`holds.held_scopes`).
+    What drip holds by itself is nobody's order. Of two who held the same it is the first
+    one's: theirs is the instant from which on it is held.
     """
-    held = audit.c.command.in_(HOLDING)
-    last = select(func.max(audit.c.id)).where(held).group_by(audit.c.about)
-    found = typed_rows(connection, _ROWS.where(audit.c.id.in_(last)), into=AuditRow)
+    same = (holds.c.scope == audit.c.about) & (holds.c.at == audit.c.at)
+    holding = select(func.max(audit.c.id)).join_from(audit, holds, same)
+    numbers = holding.where(audit.c.command.in_(HOLDING)).group_by(audit.c.about)
+    found = typed_rows(connection, _ROWS.where(audit.c.id.in_(numbers)), into=AuditRow)
     return {row.about or "": row for row in found}

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import quote
 
 from drip.core.campaign import Campaign
 from drip.core.conditions import All, Condition, FieldCondition, Not
-from drip.core.steps import Branch, SendStep, Split, Step, WaitFor, leads_to
+from drip.core.steps import (
+    Branch,
+    End,
+    SendStep,
+    Split,
+    Step,
+    Task,
+    Wait,
+    WaitFor,
+    WaitUntil,
+    leads_to,
+)
 
-KINDS = {
-    "Send": "send",
-    "Task": "task",
-    "Wait": "wait",
-    "WaitUntil": "wait",
-    "WaitFor": "wait",
-    "Branch": "branch",
-    "Split": "split",
-    "End": "end",
+# What a step is drawn as; any other one does something.
+KINDS: Mapping[type[Step], str] = {
+    SendStep: "send",
+    Task: "task",
+    Wait: "wait",
+    WaitUntil: "wait",
+    WaitFor: "wait",
+    Branch: "branch",
+    Split: "split",
+    End: "end",
 }
 
 
@@ -27,7 +40,7 @@ def drawn(campaign: Campaign, people: Counter[str]) -> list[dict[str, Any]]:
     return [
         {
             "id": step.id,
-            "kind": KINDS.get(type(step).__name__, "action"),
+            "kind": KINDS.get(type(step), "action"),
             "depth": depth,
             "people": people[step.id],
             "only_if": _said(step.only_if),

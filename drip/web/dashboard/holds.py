@@ -15,7 +15,6 @@ from drip.storage.operating.holds import Hold
 def hold_values(hold: Hold, order: AuditRow | None) -> dict[str, Any]:
     """Since when something is held, and by whom and why; drip's own reason, where it
     was nobody."""
-    # The newest order may be of an earlier hold: who gave it did not cause drip's own.
     by_person = order if hold.reason is None else None
     return {
         "at": hold.at,
