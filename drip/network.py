@@ -1,10 +1,9 @@
 """Where a name leads, a connection to it, and who may vouch for the other side.
 
 A name often leads to several addresses, and the first may be one at which nobody
-listens:
-`localhost` is `::1` first on many machines, and a server listens on 127.0.0.1 alone. So
-all are tried, one after the other, within one time limit (`share_s` says how it is
-shared).
+listens: `localhost` is `::1` first on many machines, and a server listens on 127.0.0.1
+alone. So all are tried, one after the other, within one time limit (`share_s` says how
+it is shared).
 
 For want of a file to open, the system answers that there is no such name, and OpenSSL
 trusts nobody. Both would be blamed on the other side.
@@ -29,8 +28,7 @@ def addresses_of(host: str, port: int) -> list[Address]:
     """The family and address of each place that a name leads to, the preferred first.
 
     Raises OSError or ValueError for one that cannot be looked up, Shortage if no file
-    was
-    left to ask with.
+    was left to ask with.
     """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -44,8 +42,8 @@ def share_s(left_s: float, addresses: int) -> float:
     """The seconds that the next of so many addresses may take of those that are left.
 
     Each gets the same, so that one that never answers leaves time for those after it.
-    One
-    that refuses at once leaves its share to the others, and the last gets all there is.
+    One that refuses at once leaves its share to the others, and the last gets all there
+    is.
     """
     return left_s / addresses
 

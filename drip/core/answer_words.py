@@ -1,6 +1,5 @@
 """The words of mail servers' answers, by what they mean, one phrase a line (see
-`phrases`). `answers` says in which order they
-are asked."""
+`phrases`). `answers` says in which order they are asked."""
 
 from __future__ import annotations
 

@@ -42,10 +42,9 @@ class Asks:
     asked.
 
     `owners` are whose fields are read (`contact`, `counter`, a kind of record),
-    `events` the names of events, `topics`
-    those whose implied consent may have run out, `coupons` those of which a code is
-    issued, `splits` the ids of
-    splits that choose a winner.
+    `events` the names of events, `topics` those whose implied consent may have run out,
+    `coupons` those of which a code is issued, `splits` the ids of splits that choose a
+    winner.
     """
 
     owners: frozenset[str] = NONE

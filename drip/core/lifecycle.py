@@ -1,6 +1,5 @@
 """The life of a message and of a run: the states of the one and which may follow which,
-what an attempt to hand it over
-comes to, and why the other is looked at next."""
+what an attempt to hand it over comes to, and why the other is looked at next."""
 
 from __future__ import annotations
 
@@ -165,8 +164,8 @@ class Outcome:
     """The state that follows an attempt, with the code that is stored beside it.
 
     `again` is None for an end. `counts` says whether the attempt is one: what was said
-    of nobody in particular is as
-    if it had not been tried, so that nobody is given up for it.
+    of nobody in particular is as if it had not been tried, so that nobody is given up
+    for it.
     """
 
     state: MessageState
@@ -203,8 +202,8 @@ class EarlierAttempts:
     """How a message was tried before this attempt.
 
     `resent` counts the attempts after which it may have left. `counted` says whether
-    caps count it: then each copy
-    would use a slot, so that it goes once more and no oftener.
+    caps count it: then each copy would use a slot, so that it goes once more and no
+    oftener.
     """
 
     attempts: int

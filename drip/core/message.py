@@ -141,8 +141,7 @@ class Assigned:
     """A task for the desk `assign_to`: a colleague will say it.
 
     It is stored together with the message's end. `priority` is from 0 to 100; `notes`
-    is
-    what is to be said.
+    is what is to be said.
     """
 
     title: str

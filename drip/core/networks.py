@@ -3,10 +3,8 @@ else.
 
 The table is our own, since that of Python's `ipaddress` differs from one version to the
 next (`2002:808:808::` is public to 3.11 and private to 3.13). It is the strictest:
-blocks
-that a registry calls reachable are here too where what answers is the nearest router
-and
-not somebody's server (anycast of PCP, TURN, AMT and AS112).
+blocks that a registry calls reachable are here too where what answers is the nearest
+router and not somebody's server (anycast of PCP, TURN, AMT and AS112).
 
 Sources: IANA's registries of special-purpose addresses of IPv4 and IPv6 (RFC 6890, RFC
 8190) and of IPv6's global unicast addresses, and the RFC named beside each block.

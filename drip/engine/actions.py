@@ -1,8 +1,7 @@
 """What steps do beside sending: tasks, coupons, points, consents, tags, fields, pauses.
 
 Each is worked out here as a value, an effect. It is stored in the transaction that
-moves the run on, once, whatever
-happens around it.
+moves the run on, once, whatever happens around it.
 """
 
 from __future__ import annotations

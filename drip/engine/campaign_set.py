@@ -135,9 +135,8 @@ class CampaignSet:
         of everybody all the same.
 
         Those are what ranks are made of. None if it hangs on others: on a stock of
-        coupons, a brake, an A/B winner, or a
-        rank by what steps can change. The versions that somebody is in count if they
-        were read (`read_versions`).
+        coupons, a brake, an A/B winner, or a rank by what steps can change. The
+        versions that somebody is in count if they were read (`read_versions`).
         """
         if self._hangs_on_others():
             return None

@@ -121,8 +121,7 @@ def candidate_of(
     """A step's message as `decide` sees it.
 
     `ended` is why nothing of its run goes any more, and `ready_at` from when on nothing
-    kept it but nobody looking;
-    without one it is when the message is due.
+    kept it but nobody looking; without one it is when the message is due.
     """
     paused, until = campaign_set.paused(campaign), None
     if paused is None and not step.transactional:

@@ -2,8 +2,7 @@
 only then has anything happened.
 
 Those of steps change what is known too: `seen_in` is what the next condition of the
-contact reads, before anything is
-stored.
+contact reads, before anything is stored.
 """
 
 from __future__ import annotations

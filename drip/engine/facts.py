@@ -2,11 +2,9 @@
 and rendering read.
 
 `engine.loading` fetches it, all at once. What nobody asked for is not there, and
-reading it raises LookupError: a
-condition that reads "nothing" where nothing was fetched would decide about people
-silently. What steps do in a run is
-seen by whoever reads the value that comes after them (`engine.effects`); this one stays
-as it is.
+reading it raises LookupError: a condition that reads "nothing" where nothing was
+fetched would decide about people silently. What steps do in a run is seen by whoever
+reads the value that comes after them (`engine.effects`); this one stays as it is.
 """
 
 from __future__ import annotations
@@ -49,15 +47,12 @@ class ContactFacts:
     """Contacts with all that was asked about them; None where nothing was.
 
     `events` are by number, `happened` by contact and name, oldest first, of the `names`
-    that were asked for;
-    `codes` are by run; `held_codes`, `tags`, `sets`, `balances` and `last_events` by
-    contact; `pauses` by contact and
-    topic; `kept` and `origins` (what kept dates are made of) by owner; `totals` by
-    field, then by contact or record.
-    `counted` are the steps of runs that have moved a counter, `winners` the arms by
-    campaign and split, `stock` the
-    codes that are left. `touched` are the contacts about whom steps have made something
-    new.
+    that were asked for; `codes` are by run; `held_codes`, `tags`, `sets`, `balances`
+    and `last_events` by contact; `pauses` by contact and topic; `kept` and `origins`
+    (what kept dates are made of) by owner; `totals` by field, then by contact or
+    record. `counted` are the steps of runs that have moved a counter, `winners` the
+    arms by campaign and split, `stock` the codes that are left. `touched` are the
+    contacts about whom steps have made something new.
     """
 
     settings: Settings

@@ -2,8 +2,7 @@
 written to again.
 
 Whatever a mail says, it is about a message of ours only if it has that message's name,
-which nobody can make up
-(`core.token`). Reading a mail twice changes nothing.
+which nobody can make up (`core.token`). Reading a mail twice changes nothing.
 """
 
 from __future__ import annotations

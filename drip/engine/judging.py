@@ -2,12 +2,10 @@
 are judged.
 
 All that is due for a group is judged together: priority, then due time, then a stable
-order, and what one message uses
-counts for those after it. Nothing is read or written here; but it has to happen inside
-the one write transaction in
-which the batch was loaded and its effects are stored. So a slot that a grant takes is
-taken before anyone else can
-count.
+order, and what one message uses counts for those after it. Nothing is read or written
+here; but it has to happen inside the one write transaction in which the batch was
+loaded and its effects are stored. So a slot that a grant takes is taken before anyone
+else can count.
 """
 
 from __future__ import annotations

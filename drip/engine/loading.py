@@ -49,12 +49,10 @@ class LoadedBatch:
     """All that is known of the contacts of some groups.
 
     `runs` are those to be looked at, by contact; `campaigns` theirs, by key and version
-    (None: today's settings do not
-    fit it); `messages` theirs, by run and step. `waiting` are the runs and steps of
-    deferred messages, and `usage` what
-    caps count, by contact; `coming` are the occurrences for which slots are kept.
-    `lost` is the time of which the
-    ledger was lost.
+    (None: today's settings do not fit it); `messages` theirs, by run and step.
+    `waiting` are the runs and steps of deferred messages, and `usage` what caps count,
+    by contact; `coming` are the occurrences for which slots are kept. `lost` is the
+    time of which the ledger was lost.
     """
 
     groups: Sequence[Group]

@@ -1,8 +1,8 @@
 """What becomes of a message or a run.
 
 Of a run each function returns another one. A message is one that its caller has made or
-copied, and has given to
-nobody yet: it is filled in, since copying each of a blast's once more would be felt.
+copied, and has given to nobody yet: it is filled in, since copying each of a blast's
+once more would be felt.
 
 How a run ends, and what becomes of the messages that it leaves waiting, is said here
 and nowhere else.

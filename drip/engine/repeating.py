@@ -25,9 +25,8 @@ class Repeating:
     """One such task. `name` begins a sentence: `Looking at keys`.
 
     `passed_s` is a stopwatch. It is late if it last went well more than `late_s`
-    seconds
-    ago; one attempt that is under way may take `longest_s`. What is done `on_demand` is
-    not late while there is nothing to do.
+    seconds ago; one attempt that is under way may take `longest_s`. What is done
+    `on_demand` is not late while there is nothing to do.
     """
 
     def __init__(

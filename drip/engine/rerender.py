@@ -77,9 +77,9 @@ def render_for(
     mine: Identity,
 ) -> Message:
     """The message that a contact would get from a step, whether or not the contact is
-    in the campaign: about the first
-    record of its kind, after the newest events. Its links are signed by `mine`. Raises
-    DripError if it cannot be written, or there is no such record or event."""
+    in the campaign: about the first record of its kind, after the newest events. Its
+    links are signed by `mine`. Raises DripError if it cannot be written, or there is no
+    such record or event."""
     record = _record(connection, campaign, contact)
     heard = _heard(connection, campaign, contact)
     facts = facts_of(

@@ -2,10 +2,9 @@
 a batch.
 
 Monday's promotion must not eat the slot that Thursday's birthday card needs. So when
-something of a lower priority is
-judged, the messages that such a campaign has coming within its `reserve` count already,
-each at the first moment
-from when it is due at which its send window is open.
+something of a lower priority is judged, the messages that such a campaign has coming
+within its `reserve` count already, each at the first moment from when it is due at
+which its send window is open.
 """
 
 from __future__ import annotations
@@ -50,8 +49,7 @@ Near = tuple[int, int, date]
 @dataclass(frozen=True, slots=True)
 class Coming:
     """One occurrence of a reserving campaign: whose, the date that it hangs on, and
-    what became of its messages so far,
-    by step (None: of the run)."""
+    what became of its messages so far, by step (None: of the run)."""
 
     campaign: Campaign
     contact_id: int

@@ -29,8 +29,7 @@ def winners(
     early to tell.
 
     Only of splits that one of these runs can still come to: those who came to one are
-    counted all over again, and
-    steps lead on only.
+    counted all over again, and steps lead on only.
     """
     found_out: dict[tuple[str, str], int | None] = {}
     for run in found:

@@ -2,10 +2,8 @@
 waits or ends.
 
 `walk(passage, now)` reads nothing and stores nothing. It returns where the run has come
-to, and what that brings about.
-`coming` is the same way looked at from afar: the messages that are sure to come. Steps
-that are no messages are in
-`engine.stepping`.
+to, and what that brings about. `coming` is the same way looked at from afar: the
+messages that are sure to come. Steps that are no messages are in `engine.stepping`.
 """
 
 from __future__ import annotations

@@ -341,8 +341,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         filter_: Callable[..., Any],
     ) -> Callable[..., Any]:
         """A filter whose every use counts, as `map` uses it for each of many, and what
-        it
-        takes and makes.
+        it takes and makes.
         """
         # Jinja puts its context before the value for some.
         first = int(hasattr(filter_, "jinja_pass_arg"))

@@ -42,12 +42,11 @@ _NOT_BEGUN = re.compile(
 
 
 class AppriseTransport:
-    """Options: `url`, an address as Apprise has them
-    (`twilio://SID:TOKEN@FROM/{to}`), and `private: yes` for a service within
-    your own network, to which nothing is sent else. `{to}` stands for the
-    recipient's number or token; an address without it gets the recipient as its
-    last part. A message without a recipient goes to whom the address itself
-    names.
+    """Options: `url`, an address as Apprise has them (`twilio://SID:TOKEN@FROM/{to}`),
+    and `private: yes` for a service within your own network, to which nothing is sent
+    else. `{to}` stands for the recipient's number or token; an address without it gets
+    the recipient as its last part. A message without a recipient goes to whom the
+    address itself names.
     """
 
     channels = frozenset({"sms", "push"})
@@ -73,8 +72,7 @@ class AppriseTransport:
         """Hands one message over.
 
         Raises TransportDown if the service cannot be reached, may not be, or does not
-        know
-        us.
+        know us.
         """
         with _log() as lines:
             service = self._service(message.to.address)
@@ -196,8 +194,7 @@ class _KeptLines(logging.Handler):
 @contextmanager
 def _log() -> Iterator[list[str]]:
     """What the library writes into its log meanwhile, which nobody else gets to read:
-    it
-    holds recipients.
+    it holds recipients.
     """
     log, handler = logging.getLogger("apprise"), _KeptLines()
     level, spread = log.level, log.propagate

@@ -43,8 +43,7 @@ class FilesTransport:
         """Writes the file whole or not at all.
 
         Raises TransportDown for a folder that cannot be written, Shortage if there is
-        no
-        room or no file left.
+        no room or no file left.
         """
         path = self._folder / _name(message)
         making = path.with_suffix(".writing")

@@ -156,8 +156,7 @@ class PdfTransport:
         """Batches of at most `MOST`.
 
         Raises TransportDown for a folder that cannot be written, Shortage if there is
-        no
-        room; nothing has begun then.
+        no room; nothing has begun then.
         """
         while some := list(islice(messages, MOST)):
             letters: list[Letter] = []
@@ -273,8 +272,7 @@ class PdfTransport:
 
     def _sheet(self, html: str, message: Message) -> str:
         """The sheet of paper, where the template says nothing else; the first page
-        begins
-        below the window.
+        begins below the window.
         """
         paper, left, top, width = self._window
         sheet = f"@page {{ size: {paper}; margin: 20mm 20mm 20mm 25mm }}"

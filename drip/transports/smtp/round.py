@@ -162,8 +162,7 @@ class Round:
 
     def _collect(self) -> None:
         """Takes what ended from the connections, and from those that died what has to
-        go
-        by another one.
+        go by another one.
         """
         dead = self._server.without_ended()
         for connection in (*self._server.connections, *dead):
@@ -353,8 +352,7 @@ class Round:
 
     def _may_offer(self) -> bool:
         """A server that has taken nobody yet is not asked for more recipients at once
-        than
-        it may refuse.
+        than it may refuse.
         """
         if self._session.accepts or self._server.recipients > self._taken_before:
             return True
@@ -375,8 +373,7 @@ class Round:
         self, connection: SmtpConnection[Message]
     ) -> Envelope[Message] | None:
         """The next one in order, unless its domain has all other connections already
-        and
-        may be slow: then one to another domain, and none if there is none.
+        and may be slow: then one to another domain, and none if there is none.
         """
         while True:
             envelope = self._first_for(connection)

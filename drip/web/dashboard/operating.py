@@ -37,8 +37,8 @@ STATES = ("pending", "deferred", "sending", "held", "sent", "skipped", "failed")
 
 async def health(request: Request) -> Response:
     """Heartbeat, queues and their age, what came back, alarms, what is held and who
-    ordered what. 503 if the daemon, or what this
-    server does again and again, has not gone well for long."""
+    ordered what. 503 if the daemon, or what this server does again and again, has not
+    gone well for long."""
     dashboard = dashboard_of(request)
     state = dashboard.state
     found = await run_sync(partial(health_of, state.database, state.clock()))
