@@ -26,6 +26,7 @@ from drip.core.message import MOST_REFUSED, Assigned, Receipt, Sent, Unknown
 from drip.engine.alarming import alarm
 from drip.engine.dispatch_result import CLOSED, COSTLY, DispatchResult
 from drip.engine.last_check import Ready
+from drip.engine.outcomes import ended
 from drip.engine.server_trust import DEAD, ServerTrust
 from drip.storage.campaigns import runs, tasks
 from drip.storage.campaigns.runs import Run
@@ -368,9 +369,9 @@ def go_on(connection: Connection, done: Sequence[Ready], now: datetime) -> None:
     """
     through = [_ended(ready, now) for ready in done if _is_through(ready)]
     runs.save_runs(connection, through)
-    ended = {run.id for run in through}
+    over = {run.id for run in through}
     active = [ready.run.id for ready in done if ready.run.active]
-    runs.wake(connection, [run_id for run_id in active if run_id not in ended])
+    runs.wake(connection, [run_id for run_id in active if run_id not in over])
 
 
 def _is_through(ready: Ready) -> bool:
@@ -382,12 +383,6 @@ def _is_through(ready: Ready) -> bool:
 
 
 def _ended(ready: Ready, now: datetime) -> Run:
-    position = ready.step.next
-    return replace(
-        ready.run,
-        position=position,
-        active=False,
-        wake=None,
-        due_at=None,
-        ended_at=now,
-    )
+    over = ended(ready.run, None, now)
+    over.position = ready.step.next
+    return over

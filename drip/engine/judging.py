@@ -177,19 +177,16 @@ class _Judging:
         self._changed(held_back)
 
     def _passage(self, run: Run, campaign: Campaign) -> Passage:
-        # What was decided in this fold is not stored yet, and counts all the same.
-        messages = self._messages.get(run.id)
-        if messages is None:
-            messages = self._batch.messages.get(run.id, {})
         return passage_of(
             run,
             campaign,
             self._facts,
-            messages,
+            self._messages_of(run.id),
         )
 
     def _messages_of(self, run_id: int) -> Mapping[str, OutboxMessage]:
         """A run's messages as they are now, by step."""
+        # What was decided in this fold is not stored yet, and counts all the same.
         changed = self._messages.get(run_id)
         if changed is not None:
             return changed
